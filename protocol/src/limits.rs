@@ -1,0 +1,131 @@
+//! Every limit and every fixed time: value, unit, why. What an operator or a game may change says so.
+
+use std::time::Duration;
+
+/// Election delay of a lobby that does not set one. Unity's is 120 s.
+pub const ELECTION_DELAY: Duration = Duration::from_secs(1);
+/// Longest election delay.
+pub const ELECTION_DELAY_MAX: Duration = Duration::from_secs(600);
+/// Time that a disconnected member keeps its seat, where the lobby does not set one.
+pub const REMOVAL_DELAY: Duration = Duration::from_secs(60);
+/// Shortest removal delay.
+pub const REMOVAL_DELAY_MIN: Duration = Duration::from_secs(1);
+/// Longest removal delay.
+pub const REMOVAL_DELAY_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Time that an elected host has to restore and confirm: a dead winner must not block.
+pub const READY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Shortest ready time-out.
+pub const READY_TIMEOUT_MIN: Duration = Duration::from_millis(500);
+/// Longest ready time-out.
+pub const READY_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
+/// Members of a lobby that does not set a number.
+pub const MEMBERS: u32 = 100;
+/// Members of any lobby.
+pub const MEMBERS_MAX: u32 = 1000;
+/// Players who left whose connection id is remembered; older ones get a new id when they return.
+pub const FORMER_SEATS_MAX: usize = 1024;
+/// Characters of a lobby's, player's or build's name.
+pub const NAME_CHARS_MAX: usize = 128;
+/// Bytes of a direct address as text: the longest IPv6 socket address has 47.
+pub const ADDRESS_BYTES_MAX: usize = 64;
+
+/// Failed elections (never ready, or dead shortly after it) within [`FAILED_ELECTION_WINDOW`] that pause a lobby.
+pub const FAILED_ELECTIONS_MAX: usize = 3;
+/// How long a failed election counts, and how long a lobby that had too many of them pauses.
+pub const FAILED_ELECTION_WINDOW: Duration = Duration::from_secs(300);
+/// A host that crashes sooner than this after `ready` counts as a failed election: its snapshot may be what killed it.
+pub const HOST_PROBATION: Duration = Duration::from_secs(10);
+/// How long the guests' word keeps a host that lost the lobby; they repeat it every [`REPORT_INTERVAL`].
+pub const VOUCH: Duration = Duration::from_secs(3);
+/// Time that a lobby without members is kept for those who come back by its code.
+pub const EMPTY_LOBBY_KEPT: Duration = Duration::from_secs(600);
+
+/// The service pings each event socket this often.
+pub const SOCKET_PING: Duration = Duration::from_secs(2);
+/// A member from whom nothing came for this long is disconnected.
+pub const LEASE: Duration = Duration::from_secs(6);
+/// Time that a socket has for its `hello`.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bytes of one message from a client on the event socket.
+pub const SOCKET_MESSAGE_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of one message to a client: a lobby of 1,000 members, whole.
+pub const SOCKET_ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// Events kept for sockets that resume; a client that is further behind gets one `resync`.
+pub const EVENTS_KEPT: u64 = 1000;
+/// Events read from the store at a time.
+pub const EVENTS_PAGE: u32 = 256;
+/// Bytes of a JSON request body.
+pub const BODY_BYTES_MAX: usize = 16 * 1024;
+/// Lobbies on one page of a list.
+pub const LIST_PAGE_MAX: u32 = 100;
+
+/// Bytes of a snapshot, its header included.
+pub const SNAPSHOT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How often a host uploads its state, where the game does not say.
+pub const SNAPSHOT_INTERVAL: Duration = Duration::from_secs(1);
+/// Shortest interval of uploads.
+pub const SNAPSHOT_INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// Longest interval of uploads.
+pub const SNAPSHOT_INTERVAL_MAX: Duration = Duration::from_secs(600);
+/// Snapshots of a lobby that are kept.
+pub const SNAPSHOT_GENERATIONS: u32 = 3;
+/// Bytes of host-only data of one seat.
+pub const SEAT_DATA_BYTES_MAX: usize = 64 * 1024;
+/// Objects in the ownership table.
+pub const OBJECTS_MAX: usize = 65_536;
+
+/// Peers send a heartbeat on each link this often.
+pub const HEARTBEAT: Duration = Duration::from_millis(100);
+/// A host that was not heard for this long is reported silent. Three heartbeats: one may be lost and one late.
+pub const SUSPICION: Duration = Duration::from_millis(350);
+/// How often a guest repeats what it hears while the lobby has lost the host.
+pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Time that a host has to say whom it hears once a majority of its guests reports silence.
+pub const CHALLENGE_TIMEOUT: Duration = Duration::from_millis(500);
+/// From this many guests in game on, their majority decides; below it the relay must agree, so that one liar moves nothing.
+pub const GUESTS_THAT_DECIDE: usize = 3;
+/// A guest dials its host anew after this long without success.
+pub const DIAL_RETRY: Duration = Duration::from_millis(250);
+/// Bytes of a reliable message of a game.
+pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of the extra payload of a returning player.
+pub const EXTRA_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of a relay frame: IPv6's minimum MTU of 1,280 less 40 of IPv6 and 8 of UDP.
+pub const RELAY_FRAME_BYTES_MAX: usize = 1232;
+/// Sessions of a relay.
+pub const RELAY_SESSIONS_MAX: usize = 100_000;
+/// A bound peer sends something at least this often, so that address translators keep its path.
+pub const RELAY_KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// A link on which nothing came for this long is closed.
+pub const RELAY_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
+/// A host that sent data and then none for this long is silent to the relay.
+pub const RELAY_HOST_SILENCE: Duration = Duration::from_millis(500);
+/// How long an address may take to return its cookie; the one before is accepted too.
+pub const RELAY_COOKIE_LIFE: Duration = Duration::from_secs(10);
+/// Bytes a second that one member may send through the relay.
+pub const RELAY_LINK_BYTES_PER_SECOND: u64 = 4 * 1024 * 1024;
+/// Bytes that one member may send at once after a pause.
+pub const RELAY_LINK_BURST_BYTES: u64 = 1024 * 1024;
+/// Life of a member's relay token.
+pub const RELAY_TOKEN_LIFE: Duration = Duration::from_secs(15 * 60);
+/// Life of a host grant.
+pub const HOST_GRANT_LIFE: Duration = Duration::from_secs(60);
+/// Life of an access token.
+pub const ACCESS_TOKEN_LIFE: Duration = Duration::from_secs(15 * 60);
+/// Life of a refresh token that is not used.
+pub const REFRESH_TOKEN_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Bytes of any token: what a relay frame can carry beside its own header.
+pub const TOKEN_BYTES_MAX: usize = 1024;
+/// Difference between two machines' clocks that a token check forgives.
+pub const CLOCK_LEEWAY: Duration = Duration::from_secs(5);
+
+// What the limits promise about each other.
+const _: () = assert!(REMOVAL_DELAY.as_millis() > ELECTION_DELAY.as_millis(), "a seat must outlive the election");
+const _: () = assert!(LEASE.as_millis() >= 2 * SOCKET_PING.as_millis(), "one ping may be lost");
+const _: () = assert!(SUSPICION.as_millis() >= 3 * HEARTBEAT.as_millis(), "two heartbeats may be lost");
+const _: () = assert!(VOUCH.as_millis() >= 2 * REPORT_INTERVAL.as_millis(), "one report may be late");
+const _: () = assert!(RELAY_IDLE_TIMEOUT.as_millis() >= 2 * RELAY_KEEP_ALIVE.as_millis(), "one keep-alive may be lost");
+const _: () = assert!(RELAY_FRAME_BYTES_MAX >= 1200 + 9, "the smallest QUIC path fits into a relay frame");
+const _: () = assert!(TOKEN_BYTES_MAX + 32 <= RELAY_FRAME_BYTES_MAX, "a token fits into a relay frame");

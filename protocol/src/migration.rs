@@ -1,0 +1,783 @@
+//! One peer's view of its lobby: who is host, which epoch counts, what to do when the host is lost.
+//!
+//! ```text
+//!   guest:  Dialing ──link up, welcome──▶ InGame ──silent, link down──▶ Dialing, or the guest of the next host
+//!   elected:  Fetching ──▶ Restoring ──▶ Confirming ──ready──▶ Host
+//!   host:  a higher epoch in the lobby ──▶ demoted: guest of the new host
+//! ```
+//!
+//! A live machine: `handle_*` in, [`Migration::poll_effect`] out. The lobby's events alone say who is host. Frames of peers are
+//! fenced by [`Migration::admit`] before anything else is done with them (P4).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Instant;
+
+use crate::frame::HostHint;
+use crate::id::{ConnectionId, HostEpoch, PeerKey};
+use crate::limits;
+use crate::lobby::{HostState, LeaveReason, LossCause, ParkReason};
+use crate::message::{Event, EventBody, LobbyView};
+use crate::planted::{self, Bug};
+
+/// What the driver has to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Open a link to this member and say [`crate::frame::Hello`] on it. Its certificate must have this fingerprint.
+    Dial {
+        /// Whom.
+        host: ConnectionId,
+        /// Of which process.
+        peer_key: PeerKey,
+        /// At which epoch.
+        epoch: HostEpoch,
+        /// This peer was in the game before.
+        returning: bool,
+    },
+    /// Close the link to this peer, if there is one.
+    HangUp {
+        /// Whom.
+        peer: ConnectionId,
+    },
+    /// Fetch the newest snapshot, then call [`Migration::handle_fetched`] or [`Migration::handle_fetch_failed`].
+    Fetch {
+        /// For which epoch.
+        epoch: HostEpoch,
+    },
+    /// Give the fetched snapshot to the game, then call [`Migration::handle_restored`].
+    Restore {
+        /// For which epoch.
+        epoch: HostEpoch,
+    },
+    /// Tell the lobby that the game runs, then call [`Migration::handle_ready`].
+    ConfirmReady {
+        /// At which epoch.
+        epoch: HostEpoch,
+    },
+    /// Show the relay the grant of this epoch.
+    PresentGrant {
+        /// Of which epoch.
+        epoch: HostEpoch,
+    },
+    /// Let this guest in: ask the game, then welcome it.
+    Admit {
+        /// Whom.
+        guest: ConnectionId,
+        /// It was in the game before.
+        returning: bool,
+    },
+    /// Ask the game for its state and upload it: the first snapshot of this epoch.
+    Upload {
+        /// Of which epoch.
+        epoch: HostEpoch,
+    },
+    /// Tell the lobby whether the host is heard.
+    Report {
+        /// Of which epoch.
+        epoch: HostEpoch,
+        /// Heard or not.
+        hears_host: bool,
+    },
+    /// Answer the lobby's challenge.
+    Hears {
+        /// Of which epoch.
+        epoch: HostEpoch,
+        /// The guests that are heard.
+        guests: Vec<ConnectionId>,
+    },
+    /// Something does not fit: ask the lobby for everything, then call [`Migration::handle_resync`].
+    Resync,
+    /// Tell the game.
+    Notify(Notice),
+}
+
+/// What a game may want to know. It may ignore all of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// Members, or what is known of them, changed.
+    PeersUpdated,
+    /// The lobby has lost its host.
+    HostLost {
+        /// Who it was.
+        host: ConnectionId,
+        /// Why.
+        cause: LossCause,
+    },
+    /// The lost host is still there: nothing has changed.
+    HostReturned {
+        /// Who.
+        host: ConnectionId,
+    },
+    /// A member was elected and restores the game.
+    HostElected {
+        /// Who.
+        host: ConnectionId,
+        /// Its epoch.
+        epoch: HostEpoch,
+    },
+    /// This peer is in the game of a new host.
+    HostMigrated {
+        /// Who.
+        host: ConnectionId,
+        /// Its epoch.
+        epoch: HostEpoch,
+    },
+    /// This peer is in the game, for the first time or again at the same host.
+    JoinedGame {
+        /// The host.
+        host: ConnectionId,
+        /// Its epoch.
+        epoch: HostEpoch,
+    },
+    /// The link to the host is down, or nothing is heard on it.
+    DisconnectedFromHost {
+        /// The host.
+        host: ConnectionId,
+    },
+    /// The host said that it leaves.
+    HostShutDown {
+        /// Who.
+        host: ConnectionId,
+    },
+    /// This peer runs the game now.
+    BecameHost {
+        /// Its epoch.
+        epoch: HostEpoch,
+    },
+    /// This peer was host, or elected, and another one is now. What it did since has no effect.
+    Demoted {
+        /// The epoch that counts.
+        epoch: HostEpoch,
+    },
+    /// A player is in the game for the first time.
+    PlayerJoined {
+        /// Its seat.
+        connection: ConnectionId,
+    },
+    /// A player gave up its seat, or stayed away for too long.
+    PlayerLeft {
+        /// Its seat.
+        connection: ConnectionId,
+        /// Why.
+        reason: LeaveReason,
+    },
+    /// A player is away; its seat is kept.
+    PlayerDisconnected {
+        /// Its seat.
+        connection: ConnectionId,
+    },
+    /// A player is back, with its connection id.
+    PlayerReconnected {
+        /// Its seat.
+        connection: ConnectionId,
+    },
+    /// Nobody is host for now.
+    Parked {
+        /// Why.
+        reason: ParkReason,
+    },
+    /// This peer has no seat any more, or the lobby is closed.
+    Removed,
+}
+
+/// What a peer is in its lobby.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Role {
+    /// The lobby has no host that this peer could follow.
+    Waiting,
+    /// It follows a host.
+    Guest {
+        /// Whom.
+        host: ConnectionId,
+        /// At which epoch.
+        epoch: HostEpoch,
+        /// How far it is.
+        link: GuestLink,
+    },
+    /// It was elected.
+    Becoming {
+        /// For which epoch.
+        epoch: HostEpoch,
+        /// How far it is.
+        stage: Stage,
+    },
+    /// It runs the game.
+    Host {
+        /// At which epoch.
+        epoch: HostEpoch,
+    },
+    /// It has no seat any more.
+    Out,
+}
+
+/// A guest's link to its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GuestLink {
+    /// Being opened; or to be opened anew at this time.
+    Dialing {
+        /// `None` while an attempt is under way.
+        again_at: Option<Instant>,
+    },
+    /// Welcomed.
+    InGame {
+        /// When the host was last heard.
+        heard_at: Instant,
+        /// What the lobby was told last.
+        hears: bool,
+    },
+}
+
+/// How far an elected host is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It needs the newest snapshot; or tries again at this time.
+    Fetching {
+        /// `None` while an attempt is under way.
+        again_at: Option<Instant>,
+    },
+    /// The game restores it.
+    Restoring,
+    /// The game runs; the lobby is told; or told again at this time.
+    Confirming {
+        /// `None` while an attempt is under way.
+        again_at: Option<Instant>,
+    },
+}
+
+/// What becomes of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It counts.
+    Accept,
+    /// It is from a host that is not host any more, or meant for one: it changes nothing.
+    Stale,
+    /// Its sender knows a newer epoch than this peer: it changes nothing yet.
+    Ahead,
+}
+
+/// The lobby's answer to `ready`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadyAnswer {
+    /// This peer is host.
+    Confirmed,
+    /// Another one is, by now.
+    Refused,
+    /// No answer: it may have been heard or not.
+    Unknown,
+}
+
+#[derive(Debug)]
+struct Guest {
+    heard_at: Instant,
+    in_game: bool,
+    returning: bool,
+}
+
+/// One peer in one lobby.
+#[derive(Debug)]
+pub struct Migration {
+    me: ConnectionId,
+    lobby: LobbyView,
+    role: Role,
+    /// Links of guests, while this peer is host or becomes it.
+    guests: BTreeMap<ConnectionId, Guest>,
+    /// Who was in the game before, on this host or one before it.
+    known: BTreeSet<ConnectionId>,
+    was_in_game: bool,
+    /// Since when the lobby has lost the host that this guest follows, and when the lobby was last told that it is heard.
+    lobby_lost_host: Option<(Instant, Option<Instant>)>,
+    effects: VecDeque<Effect>,
+}
+
+impl Migration {
+    /// A peer that has just created the lobby and so runs its game at the first epoch, or that has just joined it.
+    #[must_use]
+    pub fn new(me: ConnectionId, lobby: LobbyView, created: bool, now: Instant) -> Self {
+        let role = if created { Role::Host { epoch: lobby.epoch } } else { Role::Waiting };
+        let mut migration = Self {
+            me,
+            lobby,
+            role,
+            guests: BTreeMap::new(),
+            known: BTreeSet::new(),
+            was_in_game: created,
+            lobby_lost_host: None,
+            effects: VecDeque::new(),
+        };
+        if let Role::Host { epoch } = migration.role {
+            migration.starts_to_host(epoch);
+        }
+        migration.follow_lobby(now);
+        migration
+    }
+
+    /// This peer's seat.
+    #[must_use]
+    pub const fn me(&self) -> ConnectionId {
+        self.me
+    }
+
+    /// The lobby, as far as this peer knows.
+    #[must_use]
+    pub const fn lobby(&self) -> &LobbyView {
+        &self.lobby
+    }
+
+    /// What it is.
+    #[must_use]
+    pub const fn role(&self) -> &Role {
+        &self.role
+    }
+
+    /// The epoch that its frames carry.
+    #[must_use]
+    pub const fn epoch(&self) -> HostEpoch {
+        match self.role {
+            Role::Guest { epoch, .. } | Role::Becoming { epoch, .. } | Role::Host { epoch } => epoch,
+            Role::Waiting | Role::Out => self.lobby.epoch,
+        }
+    }
+
+    /// The guests that are in the game, while this peer is host.
+    pub fn guests_in_game(&self) -> impl Iterator<Item = ConnectionId> + '_ {
+        self.guests.iter().filter(|(_, guest)| guest.in_game).map(|(&connection, _)| connection)
+    }
+
+    /// What is to be done next.
+    pub fn poll_effect(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        match &self.role {
+            Role::Guest { link: GuestLink::Dialing { again_at }, .. }
+            | Role::Becoming { stage: Stage::Fetching { again_at } | Stage::Confirming { again_at }, .. } => *again_at,
+            Role::Guest { link: GuestLink::InGame { heard_at, hears }, .. } => {
+                let silent_at = hears.then_some(*heard_at + limits::SUSPICION);
+                let repeat_at =
+                    self.lobby_lost_host.and_then(|(_, told)| told).map(|told| told + limits::REPORT_INTERVAL);
+                [silent_at, repeat_at].into_iter().flatten().min()
+            }
+            Role::Becoming { stage: Stage::Restoring, .. } | Role::Waiting | Role::Host { .. } | Role::Out => None,
+        }
+    }
+
+    /// The next event of the lobby. One that is not the next asks for a resync and changes nothing.
+    pub fn handle_event(&mut self, event: &Event, now: Instant) {
+        if event.seq <= self.lobby.seq {
+            return;
+        }
+        if !self.lobby.apply(event) {
+            self.push(Effect::Resync);
+            return;
+        }
+        self.tell_of(&event.body, now);
+        self.follow_lobby(now);
+    }
+
+    /// The whole lobby. One that is older than what this peer knows is ignored.
+    pub fn handle_resync(&mut self, lobby: LobbyView, now: Instant) {
+        if (lobby.epoch, lobby.seq) < (self.lobby.epoch, self.lobby.seq) {
+            return;
+        }
+        self.lobby = lobby;
+        self.notify(Notice::PeersUpdated);
+        self.follow_lobby(now);
+    }
+
+    /// The service says that this peer has no seat (any more).
+    pub fn handle_removed(&mut self) {
+        self.leave_links();
+        self.role = Role::Out;
+        self.notify(Notice::Removed);
+    }
+
+    /// The relay says who is host. A hint: if it is news, the lobby is asked.
+    pub fn handle_relay_hint(&mut self, hint: HostHint) {
+        if hint.epoch > self.lobby.epoch {
+            self.push(Effect::Resync);
+        }
+    }
+
+    /// The lobby asks whom this host hears.
+    pub fn handle_challenge(&mut self, epoch: HostEpoch, now: Instant) {
+        if self.role == (Role::Host { epoch }) {
+            let heard = |guest: &Guest| now.saturating_duration_since(guest.heard_at) < limits::SUSPICION;
+            let guests =
+                self.guests.iter().filter(|(_, guest)| heard(guest)).map(|(&connection, _)| connection).collect();
+            self.push(Effect::Hears { epoch, guests });
+        }
+    }
+
+    /// Fences a frame by its epoch, and notes that its sender lives. Anything but [`Admission::Accept`] is to be dropped.
+    pub fn admit(&mut self, from: ConnectionId, epoch: HostEpoch, now: Instant) -> Admission {
+        let mine = self.epoch();
+        if epoch > mine {
+            return Admission::Ahead;
+        }
+        if epoch < mine && !planted::is(Bug::GuestIgnoresEpoch) {
+            return Admission::Stale;
+        }
+        match &mut self.role {
+            Role::Guest { host, .. } if *host == from || planted::is(Bug::GuestIgnoresEpoch) => {
+                self.host_heard(now);
+                Admission::Accept
+            }
+            Role::Host { .. } | Role::Becoming { .. } => match self.guests.get_mut(&from) {
+                Some(guest) => {
+                    guest.heard_at = now;
+                    Admission::Accept
+                }
+                None => Admission::Stale,
+            },
+            Role::Guest { .. } | Role::Waiting | Role::Out => Admission::Stale,
+        }
+    }
+
+    /// A link to the host could not be opened, or is down.
+    pub fn handle_link_down(&mut self, peer: ConnectionId, now: Instant) {
+        match &mut self.role {
+            Role::Guest { host, epoch, link } if *host == peer => {
+                let (host, epoch) = (*host, *epoch);
+                let was_in_game = matches!(link, GuestLink::InGame { .. });
+                *link = GuestLink::Dialing { again_at: Some(now + limits::DIAL_RETRY) };
+                if was_in_game {
+                    self.push(Effect::Report { epoch, hears_host: false });
+                    self.notify(Notice::DisconnectedFromHost { host });
+                }
+            }
+            Role::Host { .. } | Role::Becoming { .. } => {
+                if self.guests.remove(&peer).is_some_and(|guest| guest.in_game) {
+                    self.notify(Notice::PlayerDisconnected { connection: peer });
+                }
+            }
+            Role::Guest { .. } | Role::Waiting | Role::Out => {}
+        }
+    }
+
+    /// The host let this guest in.
+    pub fn handle_welcome(&mut self, from: ConnectionId, now: Instant) {
+        let Role::Guest { host, epoch, link } = &mut self.role else { return };
+        if *host != from {
+            return;
+        }
+        let (host, epoch) = (*host, *epoch);
+        *link = GuestLink::InGame { heard_at: now, hears: true };
+        self.push(Effect::Report { epoch, hears_host: true });
+        let moved = self.was_in_game && !self.known.contains(&host);
+        self.known.clear();
+        self.known.insert(host);
+        self.was_in_game = true;
+        self.notify(if moved { Notice::HostMigrated { host, epoch } } else { Notice::JoinedGame { host, epoch } });
+    }
+
+    /// The host says goodbye: the lobby will tell who is next.
+    pub fn handle_goodbye(&mut self, from: ConnectionId, now: Instant) {
+        if matches!(self.role, Role::Guest { host, .. } if host == from) {
+            self.notify(Notice::HostShutDown { host: from });
+            self.handle_link_down(from, now);
+            self.push(Effect::HangUp { peer: from });
+        }
+    }
+
+    /// A member, proven by its certificate, has opened a link and said hello at this epoch. It is let in once the game runs.
+    ///
+    /// Returns false if it is to be hung up: it speaks of another epoch, or this peer is not host.
+    pub fn handle_hello(&mut self, from: ConnectionId, epoch: HostEpoch, returning: bool, now: Instant) -> bool {
+        let expected = match self.role {
+            Role::Host { epoch } | Role::Becoming { epoch, .. } => epoch,
+            Role::Guest { .. } | Role::Waiting | Role::Out => return false,
+        };
+        if epoch != expected || self.lobby.member(from).is_none() {
+            return false;
+        }
+        let returning = returning || self.known.contains(&from);
+        self.guests.insert(from, Guest { heard_at: now, in_game: false, returning });
+        if matches!(self.role, Role::Host { .. }) {
+            self.push(Effect::Admit { guest: from, returning });
+        }
+        true
+    }
+
+    /// The game has let a guest in, and it was welcomed.
+    pub fn handle_admitted(&mut self, guest: ConnectionId) {
+        let Some(state) = self.guests.get_mut(&guest) else { return };
+        state.in_game = true;
+        let returning = state.returning;
+        self.known.insert(guest);
+        self.notify(if returning {
+            Notice::PlayerReconnected { connection: guest }
+        } else {
+            Notice::PlayerJoined { connection: guest }
+        });
+    }
+
+    /// The snapshot is here, or there is none. `seats` are those that it holds.
+    pub fn handle_fetched(&mut self, epoch: HostEpoch, seats: impl IntoIterator<Item = ConnectionId>) {
+        if let Role::Becoming { epoch: mine, stage: stage @ Stage::Fetching { .. } } = &mut self.role
+            && *mine == epoch
+        {
+            *stage = Stage::Restoring;
+            self.known = seats.into_iter().collect();
+            self.push(Effect::Restore { epoch });
+        }
+    }
+
+    /// The snapshot could not be had: it is tried again until the time to be ready is over.
+    pub fn handle_fetch_failed(&mut self, epoch: HostEpoch, now: Instant) {
+        if let Role::Becoming { epoch: mine, stage: Stage::Fetching { again_at } } = &mut self.role
+            && *mine == epoch
+        {
+            *again_at = Some(now + limits::DIAL_RETRY);
+        }
+    }
+
+    /// The game runs from the snapshot.
+    pub fn handle_restored(&mut self, epoch: HostEpoch) {
+        if let Role::Becoming { epoch: mine, stage: stage @ Stage::Restoring } = &mut self.role
+            && *mine == epoch
+        {
+            *stage = Stage::Confirming { again_at: None };
+            self.push(Effect::ConfirmReady { epoch });
+        }
+    }
+
+    /// The lobby's answer to `ready`.
+    pub fn handle_ready(&mut self, epoch: HostEpoch, answer: ReadyAnswer, now: Instant) {
+        let Role::Becoming { epoch: mine, stage: Stage::Confirming { again_at } } = &mut self.role else { return };
+        if *mine != epoch {
+            return;
+        }
+        match answer {
+            ReadyAnswer::Confirmed => self.starts_to_host(epoch),
+            ReadyAnswer::Unknown => *again_at = Some(now + limits::DIAL_RETRY),
+            ReadyAnswer::Refused => {
+                self.stop_hosting();
+                self.push(Effect::Resync);
+            }
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        match &mut self.role {
+            Role::Guest { host, epoch, link: GuestLink::Dialing { again_at } } if due(*again_at) => {
+                let (host, epoch) = (*host, *epoch);
+                self.dial(host, epoch);
+            }
+            Role::Guest { link: GuestLink::InGame { .. }, .. } => self.listen(now),
+            Role::Becoming { epoch, stage: Stage::Fetching { again_at } } if due(*again_at) => {
+                *again_at = None;
+                let epoch = *epoch;
+                self.push(Effect::Fetch { epoch });
+            }
+            Role::Becoming { epoch, stage: Stage::Confirming { again_at } } if due(*again_at) => {
+                *again_at = None;
+                let epoch = *epoch;
+                self.push(Effect::ConfirmReady { epoch });
+            }
+            Role::Guest { .. } | Role::Becoming { .. } | Role::Waiting | Role::Host { .. } | Role::Out => {}
+        }
+    }
+
+    /// Takes the part that the lobby gives this peer.
+    fn follow_lobby(&mut self, now: Instant) {
+        if matches!(self.role, Role::Out) {
+            return;
+        }
+        if self.lobby.closed || self.lobby.member(self.me).is_none() {
+            return self.handle_removed();
+        }
+        let epoch = self.lobby.epoch;
+        let host = self.lobby.host.host();
+        self.note_loss(now);
+        match self.role {
+            // Whoever hosts at an older epoch hosts no more.
+            Role::Host { epoch: mine } | Role::Becoming { epoch: mine, .. } if mine < epoch => {
+                self.stop_hosting();
+                if host != Some(self.me) {
+                    self.notify(Notice::Demoted { epoch });
+                }
+            }
+            // An election that has failed without another one.
+            Role::Becoming { .. } if matches!(self.lobby.host, HostState::Parked { .. }) => self.stop_hosting(),
+            // A host that the lobby has lost, and not replaced, goes on.
+            Role::Host { .. } | Role::Becoming { .. } => return,
+            Role::Waiting | Role::Guest { .. } | Role::Out => {}
+        }
+        match host {
+            Some(host) if host == self.me => self.follow_own_election(epoch),
+            Some(host) => self.follow_host(host, epoch),
+            None => {}
+        }
+    }
+
+    /// Elected; or host for the lobby, but not any more in this process (its confirmation was taken for refused): then it
+    /// restores what it last saved.
+    fn follow_own_election(&mut self, epoch: HostEpoch) {
+        if let Role::Guest { host, .. } = self.role {
+            self.push(Effect::HangUp { peer: host });
+        }
+        self.lobby_lost_host = None;
+        self.role = Role::Becoming { epoch, stage: Stage::Fetching { again_at: None } };
+        self.push(Effect::Fetch { epoch });
+    }
+
+    fn follow_host(&mut self, host: ConnectionId, epoch: HostEpoch) {
+        if let Role::Guest { host: old, epoch: known, .. } = self.role {
+            if (old, known) == (host, epoch) {
+                return;
+            }
+            self.push(Effect::HangUp { peer: old });
+            // What it was told there is of the old host: the next welcome is of a new one.
+            self.known.clear();
+        }
+        self.lobby_lost_host = None;
+        self.dial(host, epoch);
+    }
+
+    fn dial(&mut self, host: ConnectionId, epoch: HostEpoch) {
+        self.role = Role::Guest { host, epoch, link: GuestLink::Dialing { again_at: None } };
+        if let Some(peer_key) = self.lobby.member(host).map(|member| member.peer_key) {
+            self.push(Effect::Dial { host, peer_key, epoch, returning: self.was_in_game });
+        }
+    }
+
+    fn starts_to_host(&mut self, epoch: HostEpoch) {
+        self.role = Role::Host { epoch };
+        self.was_in_game = true;
+        self.push(Effect::PresentGrant { epoch });
+        self.notify(Notice::BecameHost { epoch });
+        self.push(Effect::Upload { epoch });
+        let waiting: Vec<_> = self.guests.iter().map(|(&guest, state)| (guest, state.returning)).collect();
+        for (guest, returning) in waiting {
+            self.push(Effect::Admit { guest, returning: returning || self.known.contains(&guest) });
+        }
+    }
+
+    fn stop_hosting(&mut self) {
+        self.leave_links();
+        self.known.clear();
+        self.role = Role::Waiting;
+    }
+
+    fn leave_links(&mut self) {
+        let host = if let Role::Guest { host, .. } = self.role { Some(host) } else { None };
+        let peers: Vec<_> = std::mem::take(&mut self.guests).into_keys().chain(host).collect();
+        peers.into_iter().for_each(|peer| self.push(Effect::HangUp { peer }));
+    }
+
+    /// Keeps in mind since when the lobby has lost the host that this guest may still hear.
+    fn note_loss(&mut self, now: Instant) {
+        match self.lobby.host {
+            HostState::Lost { .. } | HostState::Vouched { .. } => {
+                self.lobby_lost_host.get_or_insert((now, None));
+            }
+            HostState::Present { .. } | HostState::Elected { .. } | HostState::Parked { .. } => {
+                self.lobby_lost_host = None
+            }
+        }
+    }
+
+    /// The host was heard. If the lobby has lost it, that is worth telling, once it cannot be from before the loss.
+    fn host_heard(&mut self, now: Instant) {
+        let Role::Guest { epoch, link: GuestLink::InGame { heard_at, hears }, .. } = &mut self.role else { return };
+        let epoch = *epoch;
+        *heard_at = now;
+        let news = !std::mem::replace(hears, true);
+        let first_since_loss = match &mut self.lobby_lost_host {
+            Some((lost_at, told @ None)) if now - *lost_at >= limits::HEARTBEAT => {
+                *told = Some(now);
+                true
+            }
+            _ => false,
+        };
+        if news || first_since_loss {
+            self.push(Effect::Report { epoch, hears_host: true });
+        }
+    }
+
+    /// A guest in game listens for silence, and repeats what it hears while the lobby has lost the host.
+    fn listen(&mut self, now: Instant) {
+        let Role::Guest { host, epoch, link: GuestLink::InGame { heard_at, hears } } = &mut self.role else { return };
+        let (host, epoch) = (*host, *epoch);
+        let silent = now - *heard_at >= limits::SUSPICION;
+        let fell_silent = silent && std::mem::replace(hears, false);
+        if fell_silent {
+            self.push(Effect::Report { epoch, hears_host: false });
+            self.notify(Notice::DisconnectedFromHost { host });
+        }
+        if let Some((_, Some(told))) = &mut self.lobby_lost_host
+            && now - *told >= limits::REPORT_INTERVAL
+        {
+            *told = now;
+            if !fell_silent {
+                self.push(Effect::Report { epoch, hears_host: !silent });
+            }
+        }
+    }
+
+    fn tell_of(&mut self, body: &EventBody, now: Instant) {
+        let hosting = matches!(self.role, Role::Host { .. } | Role::Becoming { .. });
+        match *body {
+            EventBody::MemberJoined { ref member } => {
+                self.notify(Notice::PeersUpdated);
+                if !hosting && member.connection != self.me {
+                    self.notify(Notice::PlayerJoined { connection: member.connection });
+                }
+            }
+            EventBody::MemberChanged { .. } => self.notify(Notice::PeersUpdated),
+            EventBody::MemberConnected { connection, restarted, .. } => {
+                self.notify(Notice::PeersUpdated);
+                if restarted && hosting && self.guests.contains_key(&connection) {
+                    // Its old process has a link that will never speak again.
+                    self.handle_link_down(connection, now);
+                    self.push(Effect::HangUp { peer: connection });
+                }
+                if !hosting && connection != self.me {
+                    self.notify(Notice::PlayerReconnected { connection });
+                }
+            }
+            EventBody::MemberDisconnected { connection } => {
+                self.notify(Notice::PeersUpdated);
+                if !hosting && connection != self.me {
+                    self.notify(Notice::PlayerDisconnected { connection });
+                }
+            }
+            EventBody::MemberLeft { connection, reason } => {
+                self.notify(Notice::PeersUpdated);
+                if self.guests.remove(&connection).is_some() {
+                    self.push(Effect::HangUp { peer: connection });
+                }
+                self.known.remove(&connection);
+                self.notify(Notice::PlayerLeft { connection, reason });
+            }
+            EventBody::HostLost { host, cause, .. } => self.notify(Notice::HostLost { host, cause }),
+            EventBody::HostReturned { host } | EventBody::HostVouched { host } => {
+                self.notify(Notice::HostReturned { host });
+            }
+            EventBody::HostElected { host, .. } => {
+                let epoch = self.lobby.epoch;
+                self.notify(Notice::HostElected { host, epoch });
+            }
+            EventBody::HostParked { reason, .. } => self.notify(Notice::Parked { reason }),
+            EventBody::HostReady { .. }
+            | EventBody::ElectionFailed { .. }
+            | EventBody::SuccessorChanged { .. }
+            | EventBody::LobbyClosed => {}
+        }
+    }
+
+    fn notify(&mut self, notice: Notice) {
+        self.push(Effect::Notify(notice));
+    }
+
+    fn push(&mut self, effect: Effect) {
+        self.effects.push_back(effect);
+    }
+}
+
+#[cfg(test)]
+mod tests;

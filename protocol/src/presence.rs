@@ -1,0 +1,183 @@
+//! Who is connected: leases of all members that an instance of the service looks after.
+//!
+//! A live machine. A lease lives while something is heard on the member's socket, or its heartbeats come. One socket a seat:
+//! a newer one replaces the older one, whose end then changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use crate::id::{ConnectionId, LobbyId, PeerKey};
+
+/// A seat of a lobby.
+pub type Seat = (LobbyId, ConnectionId);
+
+/// One event socket, numbered by the shell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketId(pub u64);
+
+/// A member who is not connected any more: the lobby is to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lost {
+    /// Whose seat.
+    pub seat: Seat,
+    /// Of which process.
+    pub peer_key: PeerKey,
+    /// The socket to close, if it had one.
+    pub socket: Option<SocketId>,
+}
+
+#[derive(Debug)]
+struct Lease {
+    peer_key: PeerKey,
+    socket: Option<SocketId>,
+    until: Instant,
+}
+
+/// The leases.
+#[derive(Debug)]
+pub struct Presence {
+    term: Duration,
+    leases: BTreeMap<Seat, Lease>,
+    by_time: BTreeSet<(Instant, Seat)>,
+}
+
+impl Presence {
+    /// No leases yet; each will last for `term` after the last sign of life.
+    #[must_use]
+    pub const fn new(term: Duration) -> Self {
+        Self { term, leases: BTreeMap::new(), by_time: BTreeSet::new() }
+    }
+
+    /// Leases held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.leases.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.leases.is_empty()
+    }
+
+    /// A sign of life without a socket: a join, a heartbeat by REST, or a full term for all after the service was away.
+    ///
+    /// A lease of another process is taken over; its socket, if any, is returned to be closed.
+    pub fn heartbeat(&mut self, seat: Seat, peer_key: PeerKey, now: Instant) -> Option<SocketId> {
+        let (socket, replaced) = match self.leases.get(&seat) {
+            Some(lease) if lease.peer_key == peer_key => (lease.socket, None),
+            Some(lease) => (None, lease.socket),
+            None => (None, None),
+        };
+        self.put(seat, Lease { peer_key, socket, until: now + self.term });
+        replaced
+    }
+
+    /// A socket said hello. Returns the one that it replaces.
+    pub fn opened(&mut self, seat: Seat, peer_key: PeerKey, socket: SocketId, now: Instant) -> Option<SocketId> {
+        let replaced = self.leases.get(&seat).and_then(|lease| lease.socket);
+        self.put(seat, Lease { peer_key, socket: Some(socket), until: now + self.term });
+        replaced
+    }
+
+    /// Something came on a socket. Returns false if the socket is not the seat's (any more).
+    pub fn heard(&mut self, seat: Seat, socket: SocketId, now: Instant) -> bool {
+        let Some(lease) = self.leases.get_mut(&seat).filter(|lease| lease.socket == Some(socket)) else { return false };
+        self.by_time.remove(&(lease.until, seat));
+        lease.until = now + self.term;
+        self.by_time.insert((lease.until, seat));
+        true
+    }
+
+    /// A socket ended. Returns whom the lobby has lost by it: nobody, if the seat has a newer socket.
+    pub fn closed(&mut self, seat: Seat, socket: SocketId) -> Option<Lost> {
+        let lease = self.leases.get(&seat).filter(|lease| lease.socket == Some(socket))?;
+        let lost = Lost { seat, peer_key: lease.peer_key, socket: None };
+        self.forget(seat);
+        Some(lost)
+    }
+
+    /// A seat was given up. Returns its socket, to be closed.
+    pub fn forget(&mut self, seat: Seat) -> Option<SocketId> {
+        let lease = self.leases.remove(&seat)?;
+        self.by_time.remove(&(lease.until, seat));
+        lease.socket
+    }
+
+    /// When the next lease runs out.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.by_time.first().map(|&(until, _)| until)
+    }
+
+    /// One lease that has run out by `now`. Call until there is none.
+    pub fn poll_lost(&mut self, now: Instant) -> Option<Lost> {
+        let &(until, seat) = self.by_time.first()?;
+        if until > now {
+            return None;
+        }
+        self.by_time.remove(&(until, seat));
+        let lease = self.leases.remove(&seat)?;
+        Some(Lost { seat, peer_key: lease.peer_key, socket: lease.socket })
+    }
+
+    /// Gives every lease a full term: after an outage of the service or of its database nobody is lost by it.
+    pub fn renew_all(&mut self, now: Instant) {
+        let until = now + self.term;
+        self.by_time.clear();
+        for (&seat, lease) in &mut self.leases {
+            lease.until = until;
+            self.by_time.insert((until, seat));
+        }
+    }
+
+    fn put(&mut self, seat: Seat, lease: Lease) {
+        self.by_time.insert((lease.until, seat));
+        let until = lease.until;
+        if let Some(old) = self.leases.insert(seat, lease)
+            && old.until != until
+        {
+            self.by_time.remove(&(old.until, seat));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TERM: Duration = Duration::from_secs(6);
+
+    fn seat() -> Seat {
+        (LobbyId::from_bytes([1; 16]), ConnectionId(2))
+    }
+
+    fn key(byte: u8) -> PeerKey {
+        PeerKey::from_bytes([byte; 32])
+    }
+
+    #[test]
+    fn the_end_of_a_replaced_socket_loses_nobody() {
+        let (mut presence, now) = (Presence::new(TERM), crate::tests::start());
+        assert_eq!(presence.opened(seat(), key(1), SocketId(1), now), None);
+        assert_eq!(presence.opened(seat(), key(1), SocketId(2), now), Some(SocketId(1)));
+        assert_eq!(presence.closed(seat(), SocketId(1)), None);
+        assert!(!presence.heard(seat(), SocketId(1), now));
+        let lost = presence.closed(seat(), SocketId(2)).unwrap();
+        assert_eq!((lost.seat, lost.peer_key), (seat(), key(1)));
+        assert!(presence.is_empty() && presence.poll_timeout().is_none());
+    }
+
+    #[test]
+    fn a_lease_ends_a_term_after_the_last_sign_of_life() {
+        let (mut presence, now) = (Presence::new(TERM), crate::tests::start());
+        presence.opened(seat(), key(1), SocketId(1), now);
+        let heard = now + TERM / 2;
+        assert!(presence.heard(seat(), SocketId(1), heard));
+        assert_eq!(presence.poll_lost(now + TERM), None);
+        assert_eq!(presence.poll_timeout(), Some(heard + TERM));
+        let lost = presence.poll_lost(heard + TERM).unwrap();
+        assert_eq!(lost.socket, Some(SocketId(1)));
+        assert_eq!(presence.poll_lost(heard + TERM), None);
+    }
+}
