@@ -1,0 +1,316 @@
+//! A whole system in virtual time, from one seed: the real `Lobby`, `Commit`, `Presence`, `Suspicion`, `Migration` and
+//! `RelayTable` with the service's in-memory store, over a network that drops, delays, duplicates, reorders and partitions,
+//! with processes that crash, freeze, restart and leave.
+//!
+//! After every step the [`checker`] looks at what it must never see. The first forty seconds have faults; the last twenty have
+//! none, and by their end everybody must play with one host again.
+
+mod checker;
+mod faults;
+mod network;
+mod peer;
+mod service;
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use protocol::id::LobbyId;
+use protocol::lobby::Settings;
+use protocol::relay::RelayTable;
+use protocol::time::Timestamp;
+
+use checker::Checker;
+use faults::Faults;
+use network::{Network, Node};
+use peer::{Peer, PeerItem};
+use service::{Service, ServiceItem};
+
+/// Virtual time of a run.
+pub const RUN: Duration = Duration::from_secs(60);
+/// From here on nothing goes wrong any more.
+pub const HEAL: Duration = Duration::from_secs(40);
+/// How often peers and service look at their clocks.
+const TICK: Duration = Duration::from_millis(50);
+
+/// A promise that was broken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Which promise of DESIGN.md section 10, or "panic".
+    pub promise: &'static str,
+    /// What was seen.
+    pub what: String,
+    /// When, in virtual time.
+    pub at: Duration,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {:.3} s: {}", self.promise, self.at.as_secs_f64(), self.what)
+    }
+}
+
+macro_rules! stats {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// How often things happened in a run or a campaign.
+        #[derive(Debug, Clone, Default, PartialEq, Eq)]
+        pub struct Stats { $($(#[$doc])* pub $name: u64,)* }
+
+        impl Stats {
+            /// Adds those of another run.
+            pub fn add(&mut self, other: &Self) { $(self.$name += other.$name;)* }
+
+            /// All of them by name.
+            #[must_use]
+            pub fn all(&self) -> Vec<(&'static str, u64)> { vec![$((stringify!($name), self.$name)),*] }
+        }
+    };
+}
+
+stats! {
+    /// Elections that were saved.
+    elections,
+    /// Hosts that were ready after an election.
+    migrations,
+    /// Elected members that were never ready.
+    winners_never_ready,
+    /// Hosts that came back, or were heard, in time and stayed.
+    hosts_returned,
+    /// Hosts that lost only the lobby and stayed because their guests heard them.
+    hosts_vouched,
+    /// Hosts that were found silent although their socket lived.
+    hosts_silent,
+    /// Hosts that were demoted and learnt of it.
+    hosts_demoted,
+    /// Old hosts that played on as guests.
+    old_hosts_as_guests,
+    /// Snapshots and confirmations of an older epoch that the service refused.
+    stale_writes_refused,
+    /// Frames of an older epoch that a peer refused.
+    stale_frames_refused,
+    /// Saves that found another version and were decided anew.
+    stale_saves,
+    /// Snapshots that were acknowledged.
+    snapshots_stored,
+    /// Hosts moved at the relay.
+    relay_hosts_moved,
+    /// Lobbies without a host and without anybody eligible.
+    parked,
+    /// Lobbies paused after too many failed elections.
+    paused_by_failures,
+    /// Seats given up after the removal delay.
+    seats_removed,
+    /// Graceful leaves.
+    leaves,
+    /// Processes killed.
+    kills,
+    /// Processes started again.
+    restarts,
+    /// Processes frozen.
+    freezes,
+    /// Event sockets reset.
+    socket_resets,
+    /// Partitions, one-way and two-way.
+    partitions,
+    /// One-way partitions among them.
+    one_way_partitions,
+    /// Crashes of the service.
+    service_crashes,
+    /// Crashes of the relay.
+    relay_crashes,
+    /// Datagrams dropped by the network.
+    datagrams_dropped,
+    /// Datagrams delivered twice.
+    datagrams_duplicated,
+    /// Datagrams that came much later than those after them.
+    datagrams_late,
+    /// Winners that took too long to restore, on purpose.
+    slow_restores,
+    /// Runs that ended with everybody in one game.
+    ends_in_one_game,
+}
+
+/// Something that happens at a time.
+enum Item {
+    Peer { peer: usize, process: u32, item: PeerItem },
+    Service(ServiceItem),
+    Datagram { from: Node, to: Node, bytes: Vec<u8> },
+    RelayTick,
+    Fault,
+    Heal,
+}
+
+struct Entry {
+    at: Instant,
+    order: u64,
+    item: Item,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.order == other.order
+    }
+}
+impl Eq for Entry {}
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+/// The system of one seed.
+pub struct Sim {
+    rng: Rng,
+    start: Instant,
+    now: Instant,
+    queue: BinaryHeap<Reverse<Entry>>,
+    next_order: u64,
+    lobby: LobbyId,
+    settings: Settings,
+    network: Network,
+    service: Service,
+    relay: RelayTable,
+    relay_up: bool,
+    peers: Vec<Peer>,
+    faults: Faults,
+    checker: Checker,
+    stats: Stats,
+    verbose: bool,
+}
+
+/// Runs a seed to its end.
+///
+/// # Errors
+/// The first [`Violation`].
+pub fn run(seed: u64, verbose: bool) -> Result<Stats, Violation> {
+    let mut sim = Sim::new(seed, verbose);
+    sim.begin();
+    while let Some(Reverse(entry)) = sim.queue.pop() {
+        if entry.at > sim.start + RUN {
+            break;
+        }
+        sim.now = entry.at;
+        sim.handle(entry.item);
+        if let Some(violation) = sim.checker.take_violation() {
+            return Err(violation);
+        }
+    }
+    sim.check_end();
+    sim.checker.take_violation().map_or(Ok(sim.stats), Err)
+}
+
+impl Sim {
+    fn new(seed: u64, verbose: bool) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let start = Instant::now();
+        let settings = Settings {
+            election_delay_ms: *pick(&mut rng, &[0, 0, 200, 1000, 2000]),
+            removal_delay_ms: *pick(&mut rng, &[3000, 8000, 60_000]),
+            ready_timeout_ms: *pick(&mut rng, &[500, 1000, 2000]),
+            ..Settings::default()
+        };
+        let peers = (0..rng.usize(3..=8)).map(|index| Peer::new(index, &mut rng)).collect();
+        let faults = Faults::draw(&mut rng);
+        let lobby = LobbyId::from_bytes([7; 16]);
+        Self {
+            start,
+            now: start,
+            queue: BinaryHeap::new(),
+            next_order: 0,
+            lobby,
+            settings,
+            network: Network::default(),
+            service: Service::new(lobby),
+            relay: RelayTable::new(protocol::relay::Limits::default(), rng_bytes(&mut rng), start),
+            relay_up: true,
+            peers,
+            faults,
+            checker: Checker::default(),
+            stats: Stats::default(),
+            verbose,
+            rng,
+        }
+    }
+
+    fn begin(&mut self) {
+        if self.verbose {
+            println!("settings {:?}\nfaults {:?}\npeers {}", self.settings, self.faults, self.peers.len());
+        }
+        self.create_lobby();
+        for peer in 1..self.peers.len() {
+            let at = self.now + Duration::from_millis(self.rng.u64(0..1500));
+            self.at(at, Item::Peer { peer, process: 0, item: PeerItem::Start });
+        }
+        self.after(TICK, Item::Service(ServiceItem::Tick));
+        self.after(TICK, Item::RelayTick);
+        let first = Duration::from_millis(self.rng.u64(2000..4000));
+        self.after(first, Item::Fault);
+        self.after(HEAL, Item::Heal);
+    }
+
+    fn handle(&mut self, item: Item) {
+        match item {
+            Item::Peer { peer, process, item } => self.handle_peer(peer, process, item),
+            Item::Service(item) => self.handle_service(item),
+            Item::Datagram { from, to, bytes } => self.handle_datagram(from, to, &bytes),
+            Item::RelayTick => self.relay_tick(),
+            Item::Fault => self.fault(),
+            Item::Heal => self.heal(),
+        }
+    }
+
+    /// The service's clock, in virtual time.
+    fn timestamp(&self) -> Timestamp {
+        Timestamp(1_000_000).after(self.now - self.start)
+    }
+
+    fn at(&mut self, at: Instant, item: Item) {
+        self.next_order += 1;
+        self.queue.push(Reverse(Entry { at, order: self.next_order, item }));
+    }
+
+    fn after(&mut self, delay: Duration, item: Item) {
+        self.at(self.now + delay, item);
+    }
+
+    fn soon(&mut self, ms: std::ops::Range<u64>, item: Item) {
+        let delay = Duration::from_millis(self.rng.u64(ms));
+        self.after(delay, item);
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.now - self.start
+    }
+
+    fn healed(&self) -> bool {
+        self.elapsed() >= HEAL
+    }
+
+    fn violation(&mut self, promise: &'static str, what: String) {
+        let at = self.elapsed();
+        self.checker.report(Violation { promise, what, at });
+    }
+
+    fn trace(&self, what: impl FnOnce() -> String) {
+        if self.verbose {
+            println!("{:9.3} {}", self.elapsed().as_secs_f64(), what());
+        }
+    }
+}
+
+fn pick<'a, T>(rng: &mut Rng, choices: &'a [T]) -> &'a T {
+    &choices[rng.usize(..choices.len())]
+}
+
+fn rng_bytes<const N: usize>(rng: &mut Rng) -> [u8; N] {
+    let mut bytes = [0; N];
+    rng.fill(&mut bytes);
+    bytes
+}

@@ -1,0 +1,215 @@
+//! What must never be seen, whatever goes wrong. Each check names the promise of DESIGN.md section 10 that it holds to account.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use protocol::id::{ConnectionId, HostEpoch, PlayerId};
+use protocol::limits;
+use protocol::lobby::{HostState, LeaveReason, Lobby, LossCause, ParkReason, Presence};
+use protocol::message::{Event, EventBody};
+use protocol::migration::{GuestLink, Role};
+
+use super::network::Node;
+use super::peer::Life;
+use super::{Sim, Violation};
+
+/// A host that has been there for this long must not be replaced: reports of the time before are through by then.
+const SETTLED: Duration = Duration::from_millis(1500);
+
+/// What has been seen so far.
+#[derive(Default)]
+pub(super) struct Checker {
+    violation: Option<Violation>,
+    /// Found while looking at a saved lobby.
+    broken: Option<(&'static str, String)>,
+    hosts: BTreeMap<HostEpoch, PlayerId>,
+    seat_of: BTreeMap<PlayerId, ConnectionId>,
+    player_of: BTreeMap<ConnectionId, PlayerId>,
+    in_game: BTreeSet<(HostEpoch, ConnectionId)>,
+    there_since: Option<(ConnectionId, Instant)>,
+}
+
+impl Checker {
+    pub(super) fn report(&mut self, violation: Violation) {
+        self.violation.get_or_insert(violation);
+    }
+
+    pub(super) fn take_violation(&mut self) -> Option<Violation> {
+        self.violation.take()
+    }
+
+    /// A restarted relay knows no host: that is allowed to be older than before.
+    pub(super) const fn relay_restarted(&mut self) {}
+
+    /// Another player that hosts at this epoch, if there is one (P1).
+    pub(super) fn hosts_at(&mut self, epoch: HostEpoch, player: PlayerId) -> Option<PlayerId> {
+        let known = *self.hosts.entry(epoch).or_insert(player);
+        (known != player).then_some(known)
+    }
+
+    /// The seat that a player is known to have, if it is another one.
+    pub(super) fn seat_differs(&self, player: PlayerId, seat: ConnectionId) -> Option<ConnectionId> {
+        self.seat_of.get(&player).copied().filter(|&known| known != seat)
+    }
+
+    pub(super) fn in_game(&mut self, epoch: HostEpoch, guest: ConnectionId) {
+        self.in_game.insert((epoch, guest));
+    }
+
+    /// A lobby was saved.
+    pub(super) fn saved(&mut self, before: Option<Lobby>, after: &Lobby, events: &[Event]) {
+        if let Err(broken) = self.check_saved(before.as_ref(), after, events) {
+            self.broken.get_or_insert(broken);
+        }
+    }
+
+    fn check_saved(&mut self, before: Option<&Lobby>, after: &Lobby, events: &[Event]) -> Result<(), (&'static str, String)> {
+        let (epoch, seq) = before.map_or((HostEpoch::NONE, 0), |lobby| (lobby.epoch(), lobby.last_event().0));
+        if after.epoch() < epoch {
+            return Err(("P2", format!("the lobby went from epoch {epoch} to {}", after.epoch())));
+        }
+        let view = after.view();
+        if let Some(host) = after.host().host()
+            && view.member(host).is_none()
+        {
+            return Err(("P3", format!("{host} is host and not a member")));
+        }
+        let numbers = events.iter().map(|event| event.seq.0).collect::<Vec<_>>();
+        if numbers != (seq + 1..=seq + events.len() as u64).collect::<Vec<_>>() || after.last_event().0 != seq + events.len() as u64 {
+            return Err(("P7", format!("events {numbers:?} were saved after {seq}")));
+        }
+        for member in &view.members {
+            let seat = *self.seat_of.entry(member.player).or_insert(member.connection);
+            let player = *self.player_of.entry(member.connection).or_insert(member.player);
+            if seat != member.connection || player != member.player {
+                return Err(("P6", format!("seat {} of player {:?} went to {:?}", member.connection, player, member.player)));
+            }
+        }
+        before.map_or(Ok(()), |before| check_departures(before, after, events))?;
+        before.map_or(Ok(()), |before| check_replacement(before, events))
+    }
+}
+
+/// P13: who is gone has left, or was away for the removal delay.
+fn check_departures(before: &Lobby, after: &Lobby, events: &[Event]) -> Result<(), (&'static str, String)> {
+    let (was, is) = (before.view(), after.view());
+    let delay = Duration::from_millis(before.settings().removal_delay_ms);
+    for member in was.members.iter().filter(|member| is.member(member.connection).is_none()) {
+        let left = events.iter().find_map(|event| match event.body {
+            EventBody::MemberLeft { connection, reason } if connection == member.connection => Some((event.at, reason)),
+            _ => None,
+        });
+        let fair = match (left, member.presence) {
+            (Some((_, LeaveReason::Left)), _) => true,
+            (Some((at, LeaveReason::Removed)), Presence::Disconnected { since }) => at.since(since) >= delay,
+            (Some((_, LeaveReason::Removed)), Presence::Connected { .. }) | (None, _) => false,
+        };
+        if !fair {
+            return Err(("P13", format!("seat {} was lost: {left:?} {:?}", member.connection, member.presence)));
+        }
+    }
+    Ok(())
+}
+
+/// P10: a host that is connected again, with the game in its memory, stays.
+fn check_replacement(before: &Lobby, events: &[Event]) -> Result<(), (&'static str, String)> {
+    let HostState::Lost { host, cause: LossCause::Disconnected, .. } = *before.host() else { return Ok(()) };
+    let elected = events.iter().any(|event| matches!(event.body, EventBody::HostElected { .. }));
+    let gone = events.iter().any(|event| match event.body {
+        EventBody::MemberDisconnected { connection } | EventBody::MemberLeft { connection, .. } => connection == host,
+        EventBody::MemberConnected { connection, restarted, .. } => connection == host && restarted,
+        _ => false,
+    });
+    if elected && !gone && before.is_connected(host) {
+        return Err(("P10", format!("host {host} was replaced although it had come back")));
+    }
+    Ok(())
+}
+
+impl Sim {
+    /// Looks at the whole system now and then: is the host there, and since when?
+    pub(super) fn checker_sample(&mut self) {
+        if let Some((promise, what)) = self.checker.broken.take() {
+            self.violation(promise, what);
+        }
+        let there = self.host_that_is_there();
+        self.checker.there_since = match (there, self.checker.there_since) {
+            (Some(host), Some((known, since))) if host == known => Some((host, since)),
+            (Some(host), _) => Some((host, self.now)),
+            (None, _) => None,
+        };
+    }
+
+    /// The host, if its process runs, its socket is open and a majority of its guests hears it and can say so.
+    fn host_that_is_there(&self) -> Option<ConnectionId> {
+        let (lobby, _) = self.service.row()?;
+        let epoch = lobby.epoch();
+        let index = (0..self.peers.len()).find(|&index| self.peers[index].hosts() == Some(epoch) && self.reaches_lobby(index))?;
+        let host = self.peers[index].seat()?;
+        let guests: Vec<_> =
+            lobby.connected().map(|(seat, _)| seat).filter(|&seat| seat != host && self.checker.in_game.contains(&(epoch, seat))).collect();
+        let hearing = guests.iter().filter(|&&guest| self.hears(guest, host, epoch)).count();
+        (2 * hearing > guests.len() || guests.is_empty()).then_some(host)
+    }
+
+    fn reaches_lobby(&self, index: usize) -> bool {
+        let peer = &self.peers[index];
+        let node = Node::Peer(index, peer.process);
+        let open = self.network.cut_until(node, Node::Service, self.now).is_none()
+            && self.network.cut_until(Node::Service, node, self.now).is_none();
+        let socket = peer.seat().is_some_and(|seat| self.service.has_socket(seat, peer.key));
+        matches!(peer.life, Life::Running) && open && socket && peer.open_socket().is_some()
+    }
+
+    fn hears(&self, guest: ConnectionId, host: ConnectionId, epoch: HostEpoch) -> bool {
+        (0..self.peers.len()).filter(|&index| self.peers[index].seat() == Some(guest)).any(|index| {
+            let heard = match self.peers[index].role() {
+                Some(&Role::Guest { host: its, epoch: at, link: GuestLink::InGame { heard_at, .. } }) => {
+                    its == host && at == epoch && self.now - heard_at < limits::SUSPICION
+                }
+                _ => false,
+            };
+            heard && self.reaches_lobby(index)
+        })
+    }
+
+    /// P10: whoever is replaced was not there.
+    pub(super) fn check_host_was_gone(&mut self, host: ConnectionId, epoch: HostEpoch) {
+        self.checker_sample();
+        let up = self.service.up_since.is_some_and(|since| self.now - since > SETTLED);
+        if let Some((there, since)) = self.checker.there_since
+            && there == host
+            && up
+            && self.now - since > SETTLED
+        {
+            let for_how_long = self.now - since;
+            self.violation("P10", format!("host {host} of epoch {epoch} was replaced after being there for {for_how_long:?}"));
+        }
+    }
+
+    /// P9, after twenty seconds without faults: everybody plays, with one host.
+    pub(super) fn check_end(&mut self) {
+        let Some((lobby, _)) = self.service.row() else { return };
+        if matches!(lobby.host(), HostState::Parked { reason: ParkReason::TooManyFailedElections, .. }) {
+            return;
+        }
+        let HostState::Present { host, .. } = *lobby.host() else {
+            return self.violation("P9", format!("no host after all faults are over: {:?}", lobby.host()));
+        };
+        for index in 0..self.peers.len() {
+            let peer = &self.peers[index];
+            let playing = match peer.role() {
+                Some(Role::Host { epoch }) => *epoch == lobby.epoch() && peer.seat() == Some(host),
+                Some(Role::Guest { host: its, epoch, link: GuestLink::InGame { .. } }) => {
+                    *its == host && *epoch == lobby.epoch()
+                }
+                _ => false,
+            };
+            if !playing {
+                let role = peer.role().cloned();
+                return self.violation("P9", format!("peer {index} does not play: {role:?}, the lobby has {:?}", lobby.host()));
+            }
+        }
+        self.stats.ends_in_one_game += 1;
+    }
+}

@@ -1,0 +1,179 @@
+//! The network between peers, relay and service: latency, and what goes wrong on the way.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use protocol::relay::{Action, DropReason};
+
+use super::{Item, Sim, TICK};
+use crate::sim::peer::PeerItem;
+use crate::sim::service::ServiceItem;
+
+/// Who sends and receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Node {
+    /// The lobby service.
+    Service,
+    /// The relay.
+    Relay,
+    /// A peer's process: which peer, which process of it.
+    Peer(usize, u32),
+}
+
+impl Node {
+    /// Partitions know machines, not processes.
+    const fn machine(self) -> (u8, usize) {
+        match self {
+            Self::Service => (0, 0),
+            Self::Relay => (1, 0),
+            Self::Peer(peer, _) => (2, peer),
+        }
+    }
+
+    /// The address that the relay sees.
+    pub(super) fn address(self) -> SocketAddr {
+        let Self::Peer(peer, process) = self else { return SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1) };
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, 0, peer as u8)), 1000 + process as u16)
+    }
+
+    /// The peer behind an address.
+    fn of(address: SocketAddr) -> Option<Self> {
+        let IpAddr::V4(ip) = address.ip() else { return None };
+        Some(Self::Peer(ip.octets()[3] as usize, u32::from(address.port() - 1000)))
+    }
+}
+
+/// Which ways are cut, and in which order the bytes of a connection arrive.
+#[derive(Debug, Default)]
+pub(super) struct Network {
+    cuts: Vec<((u8, usize), (u8, usize), Instant)>,
+    last_arrival: BTreeMap<(u64, bool), Instant>,
+}
+
+impl Network {
+    /// Cuts the way from one machine to another.
+    pub(super) fn cut(&mut self, from: Node, to: Node, until: Instant) {
+        self.cuts.push((from.machine(), to.machine(), until));
+    }
+
+    pub(super) fn heal(&mut self) {
+        self.cuts.clear();
+    }
+
+    /// Until when the way is cut, if it is.
+    pub(super) fn cut_until(&self, from: Node, to: Node, now: Instant) -> Option<Instant> {
+        let way = (from.machine(), to.machine());
+        self.cuts.iter().filter(|(a, b, until)| (*a, *b) == way && *until > now).map(|&(_, _, until)| until).max()
+    }
+
+    /// When something sent now on a connection arrives: after all that was sent on it before, and not while it is cut.
+    pub(super) fn in_order(&mut self, socket: u64, to_peer: bool, earliest: Instant) -> Instant {
+        let last = self.last_arrival.entry((socket, to_peer)).or_insert(earliest);
+        *last = earliest.max(*last);
+        *last
+    }
+}
+
+impl Sim {
+    /// Sends a datagram, with whatever the network does to it.
+    pub(super) fn send_datagram(&mut self, from: Node, to: Node, bytes: Vec<u8>) {
+        let healed = self.healed();
+        let faults = &self.faults;
+        if self.network.cut_until(from, to, self.now).is_some() || (!healed && self.rng.f64() < faults.drop) {
+            self.stats.datagrams_dropped += 1;
+            return;
+        }
+        let mut delay = Duration::from_micros(self.rng.u64(300..faults.jitter_us));
+        if !healed && self.rng.f64() < faults.late {
+            self.stats.datagrams_late += 1;
+            delay += Duration::from_millis(self.rng.u64(50..faults.late_ms));
+        }
+        if !healed && self.rng.f64() < faults.duplicate {
+            self.stats.datagrams_duplicated += 1;
+            let again = delay + Duration::from_millis(self.rng.u64(0..400));
+            self.after(again, Item::Datagram { from, to, bytes: bytes.clone() });
+        }
+        self.after(delay, Item::Datagram { from, to, bytes });
+    }
+
+    pub(super) fn handle_datagram(&mut self, from: Node, to: Node, bytes: &[u8]) {
+        match to {
+            Node::Relay if self.relay_up => self.relay_datagram(from, bytes),
+            Node::Peer(peer, process) => self.handle_peer(peer, process, PeerItem::Datagram(bytes.to_vec())),
+            Node::Relay | Node::Service => {}
+        }
+    }
+
+    /// What the relay's shell does; tokens stand for themselves here.
+    fn relay_datagram(&mut self, from: Node, bytes: &[u8]) {
+        let source = from.address();
+        let before = self.relay.host_of(self.lobby);
+        match self.relay.handle_datagram(source, bytes, self.now) {
+            Action::Forward { to, header, payload } => {
+                let Some(to) = Node::of(to) else { return };
+                let datagram = [&header[..], payload].concat();
+                self.check_forward(from, to);
+                self.send_datagram(Node::Relay, to, datagram);
+            }
+            Action::Reply(reply) => self.send_datagram(Node::Relay, from, reply),
+            Action::VerifyMember { token } => {
+                let reply = match self.read_member_token(token) {
+                    Some(connection) => {
+                        let tag = self.rng.u32(..);
+                        self.relay.bind(source, self.lobby, connection, tag, self.now)
+                    }
+                    None => self.relay.refuse(DropReason::BadToken),
+                };
+                self.send_datagram(Node::Relay, from, reply);
+            }
+            Action::VerifyGrant { token } => {
+                let reply = match self.read_grant(token) {
+                    Some(host) => self.relay.grant(source, self.lobby, host, self.now),
+                    None => self.relay.refuse(DropReason::BadToken),
+                };
+                self.send_datagram(Node::Relay, from, reply);
+            }
+            Action::Nothing | Action::Drop(_) => {}
+        }
+        self.after_relay(before);
+    }
+
+    /// Sends what the table wants sent, and checks that its host only moves forward (P2).
+    fn after_relay(&mut self, before: Option<protocol::frame::HostHint>) {
+        while let Some((to, bytes)) = self.relay.poll_transmit() {
+            if let Some(to) = Node::of(to) {
+                self.send_datagram(Node::Relay, to, bytes);
+            }
+        }
+        while let Some(sound) = self.relay.poll_sound() {
+            self.soon(0..5, Item::Service(ServiceItem::Sound(sound)));
+        }
+        let after = self.relay.host_of(self.lobby);
+        if let (Some(before), Some(after)) = (before, after) {
+            if after.epoch < before.epoch {
+                self.violation("P2", format!("the relay's host went from epoch {} to {}", before.epoch, after.epoch));
+            }
+            self.stats.relay_hosts_moved += u64::from(after.epoch > before.epoch);
+        }
+    }
+
+    pub(super) fn relay_tick(&mut self) {
+        if self.relay_up {
+            let before = self.relay.host_of(self.lobby);
+            self.relay.handle_timeout(self.now);
+            self.after_relay(before);
+        }
+        self.after(TICK, Item::RelayTick);
+    }
+
+    /// P14: only between members, only to addresses that were bound.
+    fn check_forward(&mut self, from: Node, to: Node) {
+        for node in [from, to] {
+            let Node::Peer(peer, _) = node else { continue };
+            if !self.peers[peer].was_member {
+                self.violation("P14", format!("the relay forwards between {from:?} and {to:?}"));
+            }
+        }
+    }
+}
