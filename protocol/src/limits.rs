@@ -102,6 +102,8 @@ pub const RELAY_KEEP_ALIVE: Duration = Duration::from_secs(5);
 pub const RELAY_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// A host that sent data and then none for this long is silent to the relay.
 pub const RELAY_HOST_SILENCE: Duration = Duration::from_millis(500);
+/// Seats that were given up and whose tokens a relay refuses; past it the one that expires first is forgotten.
+pub const RELAY_REVOKED_MAX: usize = 65_536;
 /// How long an address may take to return its cookie; the one before is accepted too.
 pub const RELAY_COOKIE_LIFE: Duration = Duration::from_secs(10);
 /// Bytes a second that one member may send through the relay.

@@ -514,6 +514,12 @@ impl Lobby {
         &self.name
     }
 
+    /// The build that its members play.
+    #[must_use]
+    pub fn build_id(&self) -> &str {
+        &self.build_id
+    }
+
     /// Its settings.
     #[must_use]
     pub const fn settings(&self) -> &Settings {
@@ -582,29 +588,40 @@ impl Lobby {
         self.members.get(&connection).is_some_and(Member::is_connected)
     }
 
-    /// Whether the lost host could still be running the game: the guests may vouch for it.
+    /// Whether the host that is not there could still be running the game: the guests may vouch for it.
     #[must_use]
     pub const fn host_may_be_heard(&self) -> bool {
-        matches!(self.host, HostState::Lost { cause: LossCause::Disconnected | LossCause::Silent, .. })
+        matches!(
+            self.host,
+            HostState::Lost { cause: LossCause::Disconnected | LossCause::Silent, .. }
+                | HostState::Parked { reason: ParkReason::NobodyEligible, former: Some(_), .. }
+        )
     }
 
-    /// The election as it would end now.
+    /// The election as it would end now: without the member that hosts or was elected.
     #[must_use]
     pub fn ranking(&self) -> Ranking {
-        self.rank(&[])
+        self.rank(&[], self.host.host().or(self.silent_host()))
     }
 
-    fn rank(&self, tried: &[ConnectionId]) -> Ranking {
-        // A silent host is connected and still not to be elected: its guests do not hear it.
-        let silent = match self.host {
+    /// A host that is connected and still not to be elected: its guests do not hear it.
+    const fn silent_host(&self) -> Option<ConnectionId> {
+        match self.host {
             HostState::Lost { host, cause: LossCause::Silent, .. } => Some(host),
-            HostState::Present { host, .. } | HostState::Vouched { host, .. } => Some(host),
-            HostState::Lost { .. } | HostState::Elected { .. } | HostState::Parked { .. } => None,
-        };
+            // It is connected only if it is silent: else it would have gone on.
+            HostState::Parked { former, .. } => former,
+            HostState::Present { .. }
+            | HostState::Vouched { .. }
+            | HostState::Lost { .. }
+            | HostState::Elected { .. } => None,
+        }
+    }
+
+    fn rank(&self, tried: &[ConnectionId], excluded: Option<ConnectionId>) -> Ranking {
         let candidates: Vec<Candidate> = self
             .members
             .iter()
-            .filter(|&(&connection, _)| Some(connection) != silent)
+            .filter(|&(&connection, _)| Some(connection) != excluded)
             .map(|(&connection, member)| Candidate {
                 connection,
                 can_host: member.can_host,
@@ -895,21 +912,24 @@ impl Step {
 
     fn host_heard(&mut self) {
         let until = self.now.after(limits::VOUCH);
-        match self.lobby.host {
-            HostState::Lost { host, since, cause: LossCause::Silent | LossCause::Disconnected, .. } => {
-                if self.lobby.is_connected(host) {
-                    self.lobby.host = HostState::Present { host, since };
-                    self.emit(EventBody::HostReturned { host });
-                } else {
-                    self.lobby.host = HostState::Vouched { host, since, until };
-                    self.emit(EventBody::HostVouched { host });
-                }
+        let (host, since) = match self.lobby.host {
+            HostState::Lost { host, since, cause: LossCause::Silent | LossCause::Disconnected, .. } => (host, since),
+            HostState::Parked { reason: ParkReason::NobodyEligible, former: Some(host), .. } => (host, self.now),
+            HostState::Vouched { host, since, .. } => {
+                self.lobby.host = HostState::Vouched { host, since, until };
+                return;
             }
-            HostState::Vouched { host, since, .. } => self.lobby.host = HostState::Vouched { host, since, until },
             HostState::Present { .. }
             | HostState::Lost { .. }
             | HostState::Elected { .. }
-            | HostState::Parked { .. } => {}
+            | HostState::Parked { .. } => return,
+        };
+        if self.lobby.is_connected(host) {
+            self.lobby.host = HostState::Present { host, since };
+            self.emit(EventBody::HostReturned { host });
+        } else {
+            self.lobby.host = HostState::Vouched { host, since, until };
+            self.emit(EventBody::HostVouched { host });
         }
     }
 
@@ -948,7 +968,7 @@ impl Step {
             let until = now.after(limits::FAILED_ELECTION_WINDOW);
             return self.park(ParkReason::TooManyFailedElections, Some(until));
         }
-        let ranking = self.lobby.rank(&tried);
+        let ranking = self.lobby.rank(&tried, self.lobby.silent_host());
         let Some(host) = ranking.first() else {
             return self.park(ParkReason::NobodyEligible, None);
         };
@@ -964,7 +984,7 @@ impl Step {
 
     fn park(&mut self, reason: ParkReason, until: Option<Timestamp>) {
         let former = match self.lobby.host {
-            HostState::Lost { host, cause: LossCause::Disconnected, .. } => Some(host),
+            HostState::Lost { host, cause: LossCause::Disconnected | LossCause::Silent, .. } => Some(host),
             HostState::Parked { former, .. } => former,
             HostState::Present { .. }
             | HostState::Vouched { .. }
@@ -991,7 +1011,12 @@ impl Step {
                 self.election_failed();
                 return true;
             }
-            HostState::Vouched { until, .. } if due(until) => {
+            HostState::Vouched { host, until, .. } if due(until) => {
+                // The guests' word has kept its seat: the removal delay begins now.
+                if let Some(member) = self.lobby.members.get_mut(&host) {
+                    member.presence = Presence::Disconnected { since: self.now };
+                    self.emit(EventBody::MemberDisconnected { connection: host });
+                }
                 self.lose_host(LossCause::Disconnected);
                 return true;
             }

@@ -111,7 +111,10 @@ impl LobbyView {
             EventBody::HostElected { host, ready_by, .. } => {
                 self.host = HostState::Elected { host: *host, ready_by: *ready_by, tried: Vec::new() };
             }
-            EventBody::ElectionFailed { .. } => {}
+            // Another election, or none for now, is the next event.
+            EventBody::ElectionFailed { .. } => {
+                self.host = HostState::Parked { reason: ParkReason::NobodyEligible, former: None, until: None };
+            }
             EventBody::HostParked { reason, until } => {
                 self.host = HostState::Parked { reason: *reason, former: None, until: *until };
             }

@@ -554,6 +554,7 @@ impl Migration {
             ReadyAnswer::Unknown => *again_at = Some(now + limits::DIAL_RETRY),
             ReadyAnswer::Refused => {
                 self.stop_hosting();
+                self.notify(Notice::Demoted { epoch: self.lobby.epoch });
                 self.push(Effect::Resync);
             }
         }
@@ -601,8 +602,11 @@ impl Migration {
                     self.notify(Notice::Demoted { epoch });
                 }
             }
-            // An election that has failed without another one.
-            Role::Becoming { .. } if matches!(self.lobby.host, HostState::Parked { .. }) => self.stop_hosting(),
+            // Its election has failed.
+            Role::Becoming { .. } if matches!(self.lobby.host, HostState::Parked { .. }) => {
+                self.stop_hosting();
+                self.notify(Notice::Demoted { epoch });
+            }
             // A host that the lobby has lost, and not replaced, goes on.
             Role::Host { .. } | Role::Becoming { .. } => return,
             Role::Waiting | Role::Guest { .. } | Role::Out => {}
@@ -610,7 +614,7 @@ impl Migration {
         match host {
             Some(host) if host == self.me => self.follow_own_election(epoch),
             Some(host) => self.follow_host(host, epoch),
-            None => {}
+            None => self.leave_replaced_host(epoch),
         }
     }
 
@@ -623,6 +627,15 @@ impl Migration {
         self.lobby_lost_host = None;
         self.role = Role::Becoming { epoch, stage: Stage::Fetching { again_at: None } };
         self.push(Effect::Fetch { epoch });
+    }
+
+    /// Nobody is host, but the one that this guest follows was replaced meanwhile: whoever did that has failed since.
+    fn leave_replaced_host(&mut self, epoch: HostEpoch) {
+        if matches!(self.role, Role::Guest { epoch: mine, .. } if mine < epoch) {
+            self.leave_links();
+            self.known.clear();
+            self.role = Role::Waiting;
+        }
     }
 
     fn follow_host(&mut self, host: ConnectionId, epoch: HostEpoch) {
@@ -651,9 +664,10 @@ impl Migration {
         self.push(Effect::PresentGrant { epoch });
         self.notify(Notice::BecameHost { epoch });
         self.push(Effect::Upload { epoch });
-        let waiting: Vec<_> = self.guests.iter().map(|(&guest, state)| (guest, state.returning)).collect();
-        for (guest, returning) in waiting {
-            self.push(Effect::Admit { guest, returning: returning || self.known.contains(&guest) });
+        for (&guest, state) in &mut self.guests {
+            // Who is in the snapshot was in the game before, whatever it said itself.
+            state.returning |= self.known.contains(&guest);
+            self.effects.push_back(Effect::Admit { guest, returning: state.returning });
         }
     }
 

@@ -60,6 +60,13 @@ impl Presence {
         self.leases.is_empty()
     }
 
+    /// Whether this process has a lease. Then a loss that was noticed before it took the lease must not be told to the lobby; and
+    /// where the lobby has been told all the same, it is to be told [`crate::lobby::Command::Connect`] again.
+    #[must_use]
+    pub fn is_held_by(&self, seat: Seat, peer_key: PeerKey) -> bool {
+        self.leases.get(&seat).is_some_and(|lease| lease.peer_key == peer_key)
+    }
+
     /// A sign of life without a socket: a join, a heartbeat by REST, or a full term for all after the service was away.
     ///
     /// A lease of another process is taken over; its socket, if any, is returned to be closed.

@@ -4,7 +4,7 @@
 //! back. It keeps no packet. Addresses enter only after they have returned a cookie, and a frame goes only from one bound
 //! address of a session to another of the same session (P14).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -198,8 +198,8 @@ pub struct RelayTable {
     sessions: BTreeMap<SessionTag, Session>,
     tags: BTreeMap<LobbyId, SessionTag>,
     revoked: BTreeMap<(LobbyId, ConnectionId), Instant>,
-    outbox: Vec<(SocketAddr, Vec<u8>)>,
-    sounds: Vec<HostSound>,
+    outbox: VecDeque<(SocketAddr, Vec<u8>)>,
+    sounds: VecDeque<HostSound>,
     next_check: Instant,
     counters: Counters,
 }
@@ -218,8 +218,8 @@ impl RelayTable {
             sessions: BTreeMap::new(),
             tags: BTreeMap::new(),
             revoked: BTreeMap::new(),
-            outbox: Vec::new(),
-            sounds: Vec::new(),
+            outbox: VecDeque::new(),
+            sounds: VecDeque::new(),
             next_check: now + CHECK_INTERVAL,
             counters: Counters::default(),
         }
@@ -235,6 +235,12 @@ impl RelayTable {
     #[must_use]
     pub fn sizes(&self) -> (usize, usize) {
         (self.sessions.len(), self.sessions.values().map(|session| session.links.len()).sum())
+    }
+
+    /// Who is host of a lobby, as far as grants have shown; `None` without a session.
+    #[must_use]
+    pub fn host_of(&self, lobby: LobbyId) -> Option<HostHint> {
+        Some(self.sessions.get(self.tags.get(&lobby)?)?.host)
     }
 
     /// Decides what happens with a datagram from `source`.
@@ -303,12 +309,15 @@ impl RelayTable {
         {
             session.links.remove(&previous);
         }
-        let link = Link { address: source, heard_at: now, data_at: None, budget: burst, refilled_at: now };
-        if let Some(old) = session.links.insert(connection, link)
-            && old.address != source
-        {
-            session.by_address.remove(&old.address);
+        let mut link = Link { address: source, heard_at: now, data_at: None, budget: burst, refilled_at: now };
+        if let Some(old) = session.links.remove(&connection) {
+            // Binding again gives no second burst, and is no data: a silent host stays silent.
+            link = Link { data_at: old.data_at, budget: old.budget, refilled_at: old.refilled_at, ..link };
+            if old.address != source {
+                session.by_address.remove(&old.address);
+            }
         }
+        session.links.insert(connection, link);
         self.counters.bound += 1;
         RelayFrame::Bound { session: tag, connection, host: session.host }.to_vec()
     }
@@ -336,9 +345,9 @@ impl RelayTable {
             let demoted =
                 previous.epoch != HostEpoch::NONE && connection == previous.host && previous.host != host.host;
             if demoted {
-                self.outbox.push((link.address, RelayFrame::Demoted { session: tag, host }.to_vec()));
+                self.outbox.push_back((link.address, RelayFrame::Demoted { session: tag, host }.to_vec()));
             } else if link.address != source {
-                self.outbox.push((link.address, moved.clone()));
+                self.outbox.push_back((link.address, moved.clone()));
             } else {
                 // Its silence is counted from its first data as host.
                 link.data_at = None;
@@ -371,6 +380,11 @@ impl RelayTable {
 
     /// Closes a member's link and refuses its token from now on, until it expires.
     pub fn revoke(&mut self, lobby: LobbyId, connection: ConnectionId, now: Instant) {
+        if self.revoked.len() >= limits::RELAY_REVOKED_MAX
+            && let Some(first) = self.revoked.iter().min_by_key(|(_, until)| **until).map(|(&seat, _)| seat)
+        {
+            self.revoked.remove(&first);
+        }
         self.revoked.insert((lobby, connection), now + limits::RELAY_TOKEN_LIFE + limits::CLOCK_LEEWAY);
         if let Some(tag) = self.tags.get(&lobby).copied() {
             self.remove_link(tag, connection);
@@ -396,12 +410,12 @@ impl RelayTable {
 
     /// A control frame that is to be sent.
     pub fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
-        self.outbox.pop()
+        self.outbox.pop_front()
     }
 
     /// A host that fell silent, or was heard again.
     pub fn poll_sound(&mut self) -> Option<HostSound> {
-        self.sounds.pop()
+        self.sounds.pop_front()
     }
 
     /// When [`Self::handle_timeout`] has something to do.
@@ -433,7 +447,7 @@ impl RelayTable {
                 && silent_for.is_some_and(|silent| silent >= self.limits.host_silence)
             {
                 session.host_silent = true;
-                self.sounds.push(session.sound());
+                self.sounds.push_back(session.sound());
             }
         }
         for (tag, connection) in gone {
@@ -479,7 +493,7 @@ impl RelayTable {
         }
         if session.host_silent && from == session.host.host {
             session.host_silent = false;
-            self.sounds.push(session.sound());
+            self.sounds.push_back(session.sound());
         }
         Ok((to, from))
     }

@@ -6,7 +6,8 @@
 //!   guests it hears. A guest that it claims to hear is *disputed* and does not count, unless the relay finds the host silent.
 //! - With fewer than [`limits::GUESTS_THAT_DECIDE`] guests the relay must find the host silent too. Where the relay knows
 //!   nothing (a direct link), a host that does not answer, or admits it, is silent.
-//! - The lobby has lost the host, but a majority of the guests in game says, after the loss, that it hears it: it stays.
+//! - The lobby has lost the host (and replaced it by nobody), but a majority of the guests in game says, after the loss, that it
+//!   hears it: it stays.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -50,8 +51,17 @@ struct Report {
 #[derive(Debug)]
 enum Challenge {
     None,
-    Asked { at: Instant },
-    Answered { hears: BTreeSet<ConnectionId>, at: Instant },
+    Asked {
+        at: Instant,
+    },
+    Answered {
+        hears: BTreeSet<ConnectionId>,
+        at: Instant,
+    },
+    /// The lobby was told. If it did not hear that, the host is asked again after a while.
+    Told {
+        at: Instant,
+    },
 }
 
 /// What is said about one lobby's host.
@@ -107,24 +117,26 @@ impl Suspicion {
             *self = Self::new(lobby.epoch());
         }
         match lobby.host() {
-            HostState::Lost { .. } => {
+            HostState::Lost { .. } | HostState::Parked { .. } => {
                 self.lost_at.get_or_insert(now);
             }
-            HostState::Present { .. }
-            | HostState::Vouched { .. }
-            | HostState::Elected { .. }
-            | HostState::Parked { .. } => {
-                self.lost_at = None;
-            }
+            HostState::Present { .. } | HostState::Vouched { .. } | HostState::Elected { .. } => self.lost_at = None,
+        }
+        if !matches!(lobby.host(), HostState::Present { .. }) {
+            self.challenge = Challenge::None;
         }
         self.reports.retain(|&guest, _| lobby.is_connected(guest));
     }
 
     /// Weighs what was said. Call after each input and at [`Self::poll_timeout`].
     pub fn assess(&mut self, lobby: &Lobby, now: Instant) -> Option<Verdict> {
+        // A host is not its own guest.
+        if let Some(host) = lobby.host().host() {
+            self.reports.remove(&host);
+        }
         match *lobby.host() {
             HostState::Present { host, .. } if lobby.is_connected(host) => self.assess_present(host, now),
-            HostState::Lost { .. } => {
+            HostState::Lost { .. } | HostState::Parked { .. } => {
                 let lost_at = self.lost_at?;
                 let vouched = self.majority(|report| report.hears && report.at >= lost_at);
                 (vouched && lobby.host_may_be_heard())
@@ -138,7 +150,7 @@ impl Suspicion {
                     Verdict::Tell(Command::HostHeard { epoch: self.epoch })
                 })
             }
-            HostState::Present { .. } | HostState::Elected { .. } | HostState::Parked { .. } => None,
+            HostState::Present { .. } | HostState::Elected { .. } => None,
         }
     }
 
@@ -146,7 +158,9 @@ impl Suspicion {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         match self.challenge {
-            Challenge::Asked { at } | Challenge::Answered { at, .. } => Some(at + limits::CHALLENGE_TIMEOUT),
+            Challenge::Asked { at } | Challenge::Answered { at, .. } | Challenge::Told { at } => {
+                Some(at + limits::CHALLENGE_TIMEOUT)
+            }
             Challenge::None => None,
         }
     }
@@ -163,11 +177,12 @@ impl Suspicion {
             }
             Challenge::Asked { at } if now - *at < limits::CHALLENGE_TIMEOUT => None,
             Challenge::Asked { .. } | Challenge::Answered { .. } if self.is_silent() => {
+                self.challenge = Challenge::Told { at: now };
                 Some(Verdict::Tell(Command::HostSilent { epoch: self.epoch }))
             }
             // Not convinced: asked again after a while, for as long as the majority says so.
-            Challenge::Answered { at, .. } if now - *at < limits::CHALLENGE_TIMEOUT => None,
-            Challenge::Asked { .. } | Challenge::Answered { .. } => {
+            Challenge::Answered { at, .. } | Challenge::Told { at } if now - *at < limits::CHALLENGE_TIMEOUT => None,
+            Challenge::Asked { .. } | Challenge::Answered { .. } | Challenge::Told { .. } => {
                 self.challenge = Challenge::Asked { at: now };
                 Some(Verdict::Challenge { host, epoch: self.epoch })
             }
@@ -181,7 +196,7 @@ impl Suspicion {
                     self.reports.iter().filter(|(guest, report)| !report.hears && !hears.contains(guest)).count();
                 2 * silent > self.reports.len()
             }
-            Challenge::Asked { .. } | Challenge::None => true,
+            Challenge::Asked { .. } | Challenge::Told { .. } | Challenge::None => true,
         };
         match self.relay {
             RelayOpinion::Silent => true,

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use protocol::id::{ConnectionId, HostEpoch, PlayerId};
 use protocol::limits;
-use protocol::lobby::{HostState, LeaveReason, Lobby, LossCause, ParkReason, Presence};
+use protocol::lobby::{HostState, LeaveReason, Lobby, LossCause, ParkReason, Presence, Settings};
 use protocol::message::{Event, EventBody};
 use protocol::migration::{GuestLink, Role};
 
 use super::network::Node;
 use super::peer::Life;
-use super::{Sim, Violation};
+use super::{Sim, TICK, Violation};
 
 /// A host that has been there for this long must not be replaced: reports of the time before are through by then.
 const SETTLED: Duration = Duration::from_millis(1500);
@@ -27,6 +27,9 @@ pub(super) struct Checker {
     player_of: BTreeMap<ConnectionId, PlayerId>,
     in_game: BTreeSet<(HostEpoch, ConnectionId)>,
     there_since: Option<(ConnectionId, Instant)>,
+    elected: BTreeMap<HostEpoch, ConnectionId>,
+    /// Time that the service was up while the lobby had no host though somebody could have been it.
+    without_host: Duration,
 }
 
 impl Checker {
@@ -37,9 +40,6 @@ impl Checker {
     pub(super) fn take_violation(&mut self) -> Option<Violation> {
         self.violation.take()
     }
-
-    /// A restarted relay knows no host: that is allowed to be older than before.
-    pub(super) const fn relay_restarted(&mut self) {}
 
     /// Another player that hosts at this epoch, if there is one (P1).
     pub(super) fn hosts_at(&mut self, epoch: HostEpoch, player: PlayerId) -> Option<PlayerId> {
@@ -77,6 +77,13 @@ impl Checker {
         let numbers = events.iter().map(|event| event.seq.0).collect::<Vec<_>>();
         if numbers != (seq + 1..=seq + events.len() as u64).collect::<Vec<_>>() || after.last_event().0 != seq + events.len() as u64 {
             return Err(("P7", format!("events {numbers:?} were saved after {seq}")));
+        }
+        for event in events {
+            if let EventBody::HostElected { host, .. } = event.body
+                && *self.elected.entry(event.epoch).or_insert(host) != host
+            {
+                return Err(("P1", format!("{host} and another one were elected for epoch {}", event.epoch)));
+            }
         }
         for member in &view.members {
             let seat = *self.seat_of.entry(member.player).or_insert(member.connection);
@@ -138,6 +145,30 @@ impl Sim {
             (Some(host), _) => Some((host, self.now)),
             (None, _) => None,
         };
+        self.check_waiting();
+    }
+
+    /// P9: with somebody there who may host, there is a host within the election delay and a ready time-out for each of them.
+    fn check_waiting(&mut self) {
+        let Some((lobby, _)) = self.service.row() else { return };
+        let somebody = lobby.ranking().first().is_some();
+        let waiting = match lobby.host() {
+            HostState::Present { .. } | HostState::Vouched { .. } => false,
+            HostState::Lost { .. } | HostState::Elected { .. } => somebody,
+            HostState::Parked { reason, .. } => somebody && *reason == ParkReason::NobodyEligible,
+        };
+        self.checker.without_host = match (waiting, self.service.up) {
+            (true, true) => self.checker.without_host + TICK,
+            (true, false) => self.checker.without_host,
+            (false, _) => Duration::ZERO,
+        };
+        let Settings { election_delay_ms, ready_timeout_ms, .. } = *lobby.settings();
+        let candidates = lobby.member_count() as u64;
+        let bound = Duration::from_millis(election_delay_ms + ready_timeout_ms * candidates) + SETTLED;
+        if self.checker.without_host > bound {
+            let (waited, host) = (self.checker.without_host, lobby.host().clone());
+            self.violation("P9", format!("no host for {waited:?} though somebody could be it: {host:?}"));
+        }
     }
 
     /// The host, if its process runs, its socket is open and a majority of its guests hears it and can say so.

@@ -173,7 +173,6 @@ impl Sim {
         self.stats.relay_crashes += 1;
         let secret = rng_bytes(&mut self.rng);
         self.relay = RelayTable::new(Limits::default(), secret, self.now);
-        self.checker.relay_restarted();
     }
 
     /// All faults end: ways are open, the frozen thaw, the dead are started.

@@ -99,9 +99,9 @@ impl Sim {
 
     pub(super) fn handle_datagram(&mut self, from: Node, to: Node, bytes: &[u8]) {
         match to {
-            Node::Relay if self.relay_up => self.relay_datagram(from, bytes),
+            Node::Relay => self.relay_datagram(from, bytes),
             Node::Peer(peer, process) => self.handle_peer(peer, process, PeerItem::Datagram(bytes.to_vec())),
-            Node::Relay | Node::Service => {}
+            Node::Service => {}
         }
     }
 
@@ -159,11 +159,9 @@ impl Sim {
     }
 
     pub(super) fn relay_tick(&mut self) {
-        if self.relay_up {
-            let before = self.relay.host_of(self.lobby);
-            self.relay.handle_timeout(self.now);
-            self.after_relay(before);
-        }
+        let before = self.relay.host_of(self.lobby);
+        self.relay.handle_timeout(self.now);
+        self.after_relay(before);
         self.after(TICK, Item::RelayTick);
     }
 

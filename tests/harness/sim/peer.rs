@@ -287,9 +287,12 @@ impl Sim {
         let request = peer.number();
         peer.requests.insert(request, (self.now + REQUEST_TIMEOUT, lost));
         let (node, process) = (peer.node(), peer.process);
-        if self.network.cut_until(node, Node::Service, self.now).is_none() {
-            self.soon(1..10, Item::Service(ServiceItem::Rest { peer: index, process, request, call }));
+        if self.network.cut_until(node, Node::Service, self.now).is_some() {
+            return;
         }
+        let late = !self.healed() && self.rng.f64() < self.faults.late;
+        let delay = if late { 50..self.faults.late_ms } else { 1..10 };
+        self.soon(delay, Item::Service(ServiceItem::Rest { peer: index, process, request, call }));
     }
 
     pub(super) fn enter_lobby(&mut self, index: usize, me: ConnectionId, view: LobbyView, created: bool) {

@@ -421,7 +421,7 @@ impl Sim {
         let player = lobby.view().member(connection).map(|member| member.player);
         if let Some(player) = player
             && !lobby.is_connected(connection)
-            && self.service.presence.holds((self.lobby, connection), peer_key)
+            && self.service.presence.is_held_by((self.lobby, connection), peer_key)
         {
             self.execute(Command::Connect { connection, player, peer_key }, Waiting::Nobody);
         }

@@ -1,0 +1,3 @@
+//! Ways in: where frames come from and go to.
+
+pub(crate) mod udp;

@@ -1,0 +1,147 @@
+//! Verifies tokens offline, with the lobby service's public keys.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use protocol::limits;
+use protocol::time::Timestamp;
+use protocol::token::{Audience, ClaimError, GrantClaims, Registered, RelayClaims};
+use serde::de::DeserializeOwned;
+
+/// Keys of one set: a service publishes the current one and the one before; more is a mistake or an attack.
+const KEYS_MAX: usize = 16;
+
+/// Why a key set is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifierError {
+    /// It is not a key set (RFC 7517).
+    #[error("this is not a JSON Web Key set")]
+    NotAKeySet(#[source] serde_json::Error),
+    /// It has no Ed25519 key with a `kid`.
+    #[error("the key set has no Ed25519 key with a name")]
+    NoKeys,
+    /// It has more keys than any service of ours publishes.
+    #[error("the key set has more than {KEYS_MAX} keys")]
+    TooManyKeys,
+}
+
+/// Why a token is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// Not a token, not signed with EdDSA by the key it names, without the claims of its kind, or not for here and now.
+    #[error("the token is malformed, wrongly signed, or not for here and now")]
+    Refused(#[source] jsonwebtoken::errors::Error),
+    /// It names no key, or none of the service's.
+    #[error("the token is signed by no known key")]
+    UnknownKey,
+    /// Signed, but not for here or not for now.
+    #[error(transparent)]
+    Claims(ClaimError),
+}
+
+/// The service's name and public keys. Clones share the keys, so that [`Verifier::replace_keys`] reaches a running relay.
+#[derive(Clone)]
+pub struct Verifier {
+    issuer: Arc<str>,
+    keys: Arc<RwLock<BTreeMap<String, DecodingKey>>>,
+}
+
+impl Verifier {
+    /// Takes the public keys from what the service publishes at `/.well-known/jwks.json`.
+    ///
+    /// # Errors
+    /// [`VerifierError`] if there is no usable key in it.
+    pub fn from_jwks(jwks: &serde_json::Value, issuer: &str) -> Result<Self, VerifierError> {
+        // Whoever installed a provider before has chosen one; there is no other in this build.
+        let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+        Ok(Self { issuer: issuer.into(), keys: Arc::new(RwLock::new(read_keys(jwks)?)) })
+    }
+
+    /// Puts newly published keys in the place of the old ones.
+    ///
+    /// # Errors
+    /// [`VerifierError`] if there is no usable key among them; the old ones stay.
+    pub fn replace_keys(&self, jwks: &serde_json::Value) -> Result<(), VerifierError> {
+        let keys = read_keys(jwks)?;
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(())
+    }
+
+    /// Verifies a member's relay token.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub fn verify_member(&self, token: &[u8]) -> Result<RelayClaims, TokenError> {
+        self.verify(token, Audience::Relay, |claims: &RelayClaims| &claims.registered)
+    }
+
+    /// Verifies a host grant.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub fn verify_grant(&self, token: &[u8]) -> Result<GrantClaims, TokenError> {
+        self.verify(token, Audience::Grant, |claims: &GrantClaims| &claims.registered)
+    }
+
+    fn verify<C: DeserializeOwned>(
+        &self,
+        token: &[u8],
+        audience: Audience,
+        registered: impl Fn(&C) -> &Registered,
+    ) -> Result<C, TokenError> {
+        let name = jsonwebtoken::decode_header(token).map_err(TokenError::Refused)?.kid;
+        let claims = {
+            let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+            let key = name.and_then(|name| keys.get(&name)).ok_or(TokenError::UnknownKey)?;
+            let validation = validation(&self.issuer, audience);
+            jsonwebtoken::decode::<C>(token, key, &validation).map_err(TokenError::Refused)?.claims
+        };
+        registered(&claims).check(&self.issuer, audience, now()).map_err(TokenError::Claims)?;
+        Ok(claims)
+    }
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Verifier").field("issuer", &self.issuer).finish_non_exhaustive()
+    }
+}
+
+/// Every field is set: the library's defaults are lenient (60 s of leeway, no check of `nbf`, an absent claim passes).
+fn validation(issuer: &str, audience: Audience) -> Validation {
+    let mut validation = Validation::new(Algorithm::EdDSA);
+    validation.algorithms = vec![Algorithm::EdDSA];
+    validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
+    validation.set_audience(&[audience.as_str()]);
+    validation.set_issuer(&[issuer]);
+    validation.sub = None;
+    validation.leeway = limits::CLOCK_LEEWAY.as_secs();
+    validation.reject_tokens_expiring_in_less_than = 0;
+    validation.validate_exp = true;
+    validation.validate_nbf = true;
+    validation.validate_aud = true;
+    validation
+}
+
+fn read_keys(jwks: &serde_json::Value) -> Result<BTreeMap<String, DecodingKey>, VerifierError> {
+    let JwkSet { keys } = serde_json::from_value(jwks.clone()).map_err(VerifierError::NotAKeySet)?;
+    if keys.len() > KEYS_MAX {
+        return Err(VerifierError::TooManyKeys);
+    }
+    let keys: BTreeMap<_, _> = keys
+        .iter()
+        .filter_map(|key| {
+            let decoding = DecodingKey::from_jwk(key).ok()?;
+            (decoding.family() == jsonwebtoken::AlgorithmFamily::Ed).then_some((key.common.key_id.clone()?, decoding))
+        })
+        .collect();
+    if keys.is_empty() { Err(VerifierError::NoKeys) } else { Ok(keys) }
+}
+
+fn now() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(0).after(since_epoch)
+}
