@@ -1,0 +1,93 @@
+//! What an operator chooses. Without any choice everything works on one machine.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+/// Where the API listens.
+pub const HTTP_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+/// Where the relay in this process listens: STUN's port, which it answers too.
+pub const RELAY_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 3478);
+
+/// Where lobbies are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Database {
+    /// Nowhere: all ends with the process.
+    Memory,
+    /// In a file.
+    Sqlite(PathBuf),
+}
+
+impl std::str::FromStr for Database {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "memory:" => Ok(Self::Memory),
+            _ => match text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:")) {
+                Some(path) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
+                Some(_) | None => Err("a database is memory: or sqlite://PATH".to_owned()),
+            },
+        }
+    }
+}
+
+/// The signing key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Key {
+    /// In a file, made at the first start.
+    File(PathBuf),
+    /// Made at each start: all tokens end with the process.
+    Ephemeral,
+}
+
+/// The relay in this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Relay {
+    /// The UDP address to bind; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// What peers are told, where that differs from the bound address: `host:port`.
+    pub advertise: Option<String>,
+}
+
+/// All choices.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the API listens; port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// Where lobbies are kept.
+    pub database: Database,
+    /// The signing key.
+    pub key: Key,
+    /// The relay in this process, if any.
+    pub relay: Option<Relay>,
+    /// What relays in other processes show to register; without it none can.
+    pub relay_secret: Option<String>,
+}
+
+impl Config {
+    /// Everything in memory, on ports that the system chooses.
+    #[must_use]
+    pub fn ephemeral() -> Self {
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Self {
+            listen: any_port,
+            database: Database::Memory,
+            key: Key::Ephemeral,
+            relay: Some(Relay { listen: any_port, advertise: None }),
+            relay_secret: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_is_memory_or_a_file() {
+        assert_eq!("memory:".parse(), Ok(Database::Memory));
+        assert_eq!("sqlite://./a.db".parse(), Ok(Database::Sqlite("./a.db".into())));
+        assert!("sqlite://".parse::<Database>().is_err());
+        assert!("postgres://x".parse::<Database>().is_err());
+    }
+}

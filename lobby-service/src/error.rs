@@ -1,0 +1,138 @@
+//! Problems: what a caller is told when something is refused or fails (RFC 9457).
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use protocol::error::{ErrorCode, Rejection};
+use protocol::id::{ConnectionId, HostEpoch};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::service::Error;
+use crate::store::SnapshotRefusal;
+
+/// Seconds after which a caller may come back: an outage of the database is rarely shorter.
+const RETRY_AFTER_S: u32 = 1;
+
+/// Why a request was refused, or failed. `code` never changes its meaning; `detail` is for people.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Problem {
+    /// `about:blank`: `title` says what the status means.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The status in words.
+    title: &'static str,
+    /// The HTTP status.
+    status: u16,
+    /// What went wrong, for programs.
+    code: ErrorCode,
+    /// What went wrong, for people.
+    detail: String,
+    /// With `invalid`: which field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'static str>,
+    /// With `stale_epoch`: the lobby's epoch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    current_epoch: Option<HostEpoch>,
+    /// With `stale_epoch`: the lobby's host, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<ConnectionId>,
+    /// With `unavailable`: seconds to wait, as the header says too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_s: Option<u32>,
+}
+
+impl Problem {
+    /// A problem with nothing but its code and a sentence.
+    #[must_use]
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
+        let title = StatusCode::from_u16(code.status()).ok().and_then(|status| status.canonical_reason());
+        Self {
+            kind: "about:blank",
+            title: title.unwrap_or("Error"),
+            status: code.status(),
+            code,
+            detail: detail.into(),
+            field: None,
+            current_epoch: None,
+            host: None,
+            retry_after_s: (code == ErrorCode::Unavailable).then_some(RETRY_AFTER_S),
+        }
+    }
+}
+
+impl From<Rejection> for Problem {
+    fn from(rejection: Rejection) -> Self {
+        let problem = Self::new(rejection.code(), rejection.to_string());
+        match rejection {
+            Rejection::StaleEpoch { current, host } => Self { current_epoch: Some(current), host, ..problem },
+            Rejection::Invalid { field, .. } => Self { field: Some(field), ..problem },
+            Rejection::NotHost(_)
+            | Rejection::NotMember
+            | Rejection::Full(_)
+            | Rejection::Closed
+            | Rejection::BuildMismatch { .. } => problem,
+        }
+    }
+}
+
+impl From<SnapshotRefusal> for Problem {
+    fn from(refusal: SnapshotRefusal) -> Self {
+        use protocol::snapshot::SnapshotError;
+        let code = match &refusal {
+            SnapshotRefusal::Rejected(rejection) => return rejection.clone().into(),
+            SnapshotRefusal::NoLobby => ErrorCode::NotFound,
+            SnapshotRefusal::Malformed(SnapshotError::Checksum) => ErrorCode::ChecksumMismatch,
+            SnapshotRefusal::Malformed(
+                SnapshotError::Truncated | SnapshotError::TooLarge | SnapshotError::Unknown | SnapshotError::Body,
+            ) => ErrorCode::Malformed,
+            SnapshotRefusal::Stale { .. } => ErrorCode::StaleSnapshot,
+            SnapshotRefusal::Conflict => ErrorCode::SequenceConflict,
+        };
+        Self::new(code, refusal.to_string())
+    }
+}
+
+impl From<Error> for Problem {
+    /// What is our fault is logged here, once, and kept from the caller.
+    fn from(error: Error) -> Self {
+        let code = match error {
+            Error::Rejected(rejection) => return rejection.into(),
+            Error::Snapshot(refusal) => return refusal.into(),
+            Error::NotFound => ErrorCode::NotFound,
+            Error::Unauthenticated => ErrorCode::Unauthenticated,
+            Error::Busy => ErrorCode::Unavailable,
+            Error::Store(ref error @ crate::store::StoreError::Unavailable(ref cause)) => {
+                tracing::error!(%cause, "{error}");
+                ErrorCode::Unavailable
+            }
+            Error::Store(ref error @ crate::store::StoreError::Corrupt { ref source, .. }) => {
+                tracing::error!(%source, "{error}");
+                return Self::new(ErrorCode::Internal, "the service holds data that it cannot read");
+            }
+            Error::Sign(ref cause) => {
+                tracing::error!(%cause, "a token could not be signed");
+                ErrorCode::Internal
+            }
+            Error::Panicked => ErrorCode::Internal,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let retry_after = self.retry_after_s.map(HeaderValue::from);
+        let is_unauthenticated = self.code == ErrorCode::Unauthenticated;
+        let mut response = (status, axum::Json(self)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, seconds);
+        }
+        if is_unauthenticated {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

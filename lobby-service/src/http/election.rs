@@ -1,0 +1,31 @@
+//! `GET /v1/lobbies/{id}/election`
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use protocol::lobby::election::Ranking;
+
+use super::extract::{Caller, LobbyPath};
+use crate::error::Problem;
+use crate::service::Service;
+
+/// See who would be host.
+///
+/// The election as it would end now, with the reason for each place.
+#[utoipa::path(
+    get, path = "/v1/lobbies/{id}/election", tag = "hosting", security(("access_token" = [])),
+    params(("id" = String, Path, description = "The lobby.")),
+    responses(
+        (status = 200, description = "The ranking.", body = Ranking),
+        (status = "4XX", description = "Refused.", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", description = "Failed.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn election(
+    State(service): State<Arc<Service>>,
+    Caller(player): Caller,
+    LobbyPath(id): LobbyPath,
+) -> Result<Json<Ranking>, Problem> {
+    Ok(Json(service.ranking(player, id).await?))
+}

@@ -1,0 +1,31 @@
+//! `POST /v1/lobbies/{id}/leave`
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+
+use super::extract::{Caller, LobbyPath};
+use crate::error::Problem;
+use crate::service::Service;
+
+/// Leave a lobby.
+///
+/// The connection id stays the player's own, should it return. If the host leaves, another is elected at once.
+#[utoipa::path(
+    post, path = "/v1/lobbies/{id}/leave", tag = "lobbies", security(("access_token" = [])),
+    params(("id" = String, Path, description = "The lobby.")),
+    responses(
+        (status = 204, description = "The seat is given up."),
+        (status = "4XX", description = "Refused.", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", description = "Failed.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn leave(
+    State(service): State<Arc<Service>>,
+    Caller(player): Caller,
+    LobbyPath(id): LobbyPath,
+) -> Result<StatusCode, Problem> {
+    service.leave(player, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,97 @@
+//! `PUT /v1/lobbies/{id}/snapshot`
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use protocol::error::ErrorCode;
+use protocol::id::Checksum;
+use protocol::limits;
+use protocol::snapshot::Generation;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::extract::{Caller, LobbyPath};
+use crate::error::Problem;
+use crate::service::Service;
+
+/// Time for one upload: 16 MiB at 5 Mbit/s.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What is stored.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Stored {
+    /// Where it stands among the snapshots of its lobby.
+    generation: Generation,
+    /// The game's tick.
+    tick: u64,
+    /// Of the whole record.
+    checksum: Checksum,
+}
+
+/// Store the game.
+///
+/// The host's snapshot record; durable once answered. The same one again is taken; an older one, and one of an older host,
+/// never.
+#[utoipa::path(
+    put, path = "/v1/lobbies/{id}/snapshot", tag = "hosting", security(("access_token" = [])),
+    params(("id" = String, Path, description = "The lobby.")),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "A snapshot record."),
+    responses(
+        (status = 200, description = "Stored.", body = Stored),
+        (status = 409, description = "Of an older epoch, older than the newest, or not the host's.", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 413, description = "Larger than 16 MiB.", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "The bytes changed on the way.", body = Problem,
+            content_type = "application/problem+json"),
+        (status = "4XX", description = "Refused.", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", description = "Failed.", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn put_snapshot(
+    State(service): State<Arc<Service>>,
+    Caller(player): Caller,
+    LobbyPath(id): LobbyPath,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Stored>, Problem> {
+    check(&headers)?;
+    let _room = service.expect_snapshot(player, id).await?;
+    let record = receive(body).await?;
+    let header = service.put_snapshot(player, id, record).await?;
+    Ok(Json(Stored { generation: header.generation, tick: header.tick, checksum: header.checksum }))
+}
+
+/// Refuses what would not be taken before it is received.
+fn check(headers: &HeaderMap) -> Result<(), Problem> {
+    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    if text(header::CONTENT_TYPE) != Some("application/octet-stream") {
+        let detail = "a snapshot is application/octet-stream";
+        return Err(Problem::new(ErrorCode::UnsupportedMediaType, detail));
+    }
+    let length = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok());
+    if length.is_some_and(|length| length > limits::SNAPSHOT_BYTES_MAX as u64) {
+        return Err(too_large());
+    }
+    Ok(())
+}
+
+async fn receive(body: Body) -> Result<Bytes, Problem> {
+    match tokio::time::timeout(UPLOAD_TIMEOUT, axum::body::to_bytes(body, limits::SNAPSHOT_BYTES_MAX)).await {
+        Ok(Ok(record)) => Ok(record),
+        Ok(Err(error)) if is_length_limit(&error) => Err(too_large()),
+        Ok(Err(_)) => Err(Problem::new(ErrorCode::Malformed, "the body broke off")),
+        Err(_) => Err(Problem::new(ErrorCode::Malformed, "the body took too long")),
+    }
+}
+
+fn is_length_limit(error: &axum::Error) -> bool {
+    std::error::Error::source(error).is_some_and(|source| source.to_string().contains("length limit"))
+}
+
+fn too_large() -> Problem {
+    Problem::new(ErrorCode::TooLarge, format!("a snapshot has at most {} bytes", limits::SNAPSHOT_BYTES_MAX))
+}

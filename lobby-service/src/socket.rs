@@ -1,0 +1,253 @@
+//! The event socket: a member hears what happens in its lobby, and is heard.
+
+pub(crate) mod relay;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use protocol::id::{EventSeq, LobbyId, PeerKey, PlayerId};
+use protocol::limits;
+use protocol::message::{ClientMessage, CloseReason, EventBody, ServerMessage};
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+
+use crate::events::write;
+use crate::presence::Signals;
+use crate::service::{Error, SeatSocket, Service};
+
+/// A client that does not read for this long is too slow.
+const SEND_TIMEOUT: Duration = Duration::from_secs(2);
+/// After this time a client may come back to a service that stops.
+const COME_BACK_MS: u64 = 500;
+
+/// Why a socket ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The client closed it, or is gone.
+    Gone,
+    /// We close it.
+    Close(CloseReason),
+}
+
+/// Serves one socket to its end.
+pub(crate) async fn serve(mut socket: WebSocket, service: Arc<Service>, lobby: LobbyId, player: PlayerId) {
+    let end = match hello(&mut socket).await {
+        Ok((peer_key, after)) => match service.open_socket(player, lobby, peer_key).await {
+            Ok(seat) => Conversation { service, seat, sent: EventSeq(0) }.run(&mut socket, after).await,
+            Err(error) => End::Close(refused(&error)),
+        },
+        Err(end) => end,
+    };
+    if let End::Close(reason) = end {
+        close(&mut socket, reason).await;
+    }
+}
+
+async fn hello(socket: &mut WebSocket) -> Result<(PeerKey, Option<EventSeq>), End> {
+    let first = async {
+        loop {
+            match socket.recv().await {
+                Some(Ok(Message::Text(text))) => return Ok(text),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(Message::Binary(_))) => return Err(End::Close(CloseReason::Malformed)),
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(End::Gone),
+            }
+        }
+    };
+    let text = timeout(limits::HELLO_TIMEOUT, first).await.map_err(|_| End::Close(CloseReason::NoHello))??;
+    match serde_json::from_str(&text) {
+        Ok(ClientMessage::Hello { peer_key, after }) => Ok((peer_key, after)),
+        Ok(ClientMessage::Report { .. } | ClientMessage::Hears { .. }) => Err(End::Close(CloseReason::NoHello)),
+        Err(_) => Err(End::Close(CloseReason::Malformed)),
+    }
+}
+
+fn refused(error: &Error) -> CloseReason {
+    match error {
+        Error::NotFound => CloseReason::NotMember,
+        Error::Rejected(protocol::error::Rejection::Closed) => CloseReason::LobbyClosed,
+        Error::Rejected(_)
+        | Error::Snapshot(_)
+        | Error::Unauthenticated
+        | Error::Busy
+        | Error::Store(_)
+        | Error::Sign(_)
+        | Error::Panicked => {
+            tracing::error!(%error, "a socket could not be served");
+            CloseReason::GoingAway
+        }
+    }
+}
+
+/// Says why, in a message for programs and in the close code, and gives the client a moment to hear it.
+async fn close(socket: &mut WebSocket, reason: CloseReason) {
+    let retry_after_ms = match reason {
+        CloseReason::GoingAway => Some(COME_BACK_MS),
+        CloseReason::TooSlow | CloseReason::LeaseExpired => Some(0),
+        CloseReason::Malformed
+        | CloseReason::NoHello
+        | CloseReason::NotMember
+        | CloseReason::Replaced
+        | CloseReason::LobbyClosed => None,
+    };
+    let closing = Message::Text(write(&ServerMessage::Closing { reason, retry_after_ms }));
+    let frame = Message::Close(Some(CloseFrame { code: reason.code(), reason: "".into() }));
+    let goodbye = async {
+        socket.send(closing).await?;
+        socket.send(frame).await?;
+        while let Some(Ok(_)) = socket.recv().await {}
+        Ok::<(), axum::Error>(())
+    };
+    // The client may be gone already, or not answer.
+    let _ = timeout(SEND_TIMEOUT, goodbye).await;
+}
+
+/// A socket with a seat.
+struct Conversation {
+    service: Arc<Service>,
+    seat: SeatSocket,
+    /// The newest event that was sent.
+    sent: EventSeq,
+}
+
+impl Conversation {
+    async fn run(mut self, socket: &mut WebSocket, after: Option<EventSeq>) -> End {
+        match self.talk(socket, after).await {
+            Ok(never) => match never {},
+            Err(end) => end,
+        }
+    }
+
+    async fn talk(&mut self, socket: &mut WebSocket, after: Option<EventSeq>) -> Result<std::convert::Infallible, End> {
+        match after {
+            Some(after) => self.sent = after,
+            None => self.send_view(socket).await?,
+        }
+        self.send_news(socket).await?;
+        let mut ping = interval_at(Instant::now() + limits::SOCKET_PING, limits::SOCKET_PING);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                signals = next_signals(&mut self.seat.signals) => self.handle_signals(socket, signals).await?,
+                message = socket.recv() => self.handle_message(message)?,
+                () = self.seat.news.changed() => self.send_news(socket).await?,
+                _ = ping.tick() => send(socket, Message::Ping("".into())).await?,
+            }
+        }
+    }
+
+    async fn handle_signals(&self, socket: &mut WebSocket, signals: Signals) -> Result<(), End> {
+        match signals {
+            Signals { close: Some(reason), .. } => Err(End::Close(reason)),
+            Signals { challenge: Some(epoch), .. } => {
+                send(socket, Message::Text(write(&ServerMessage::Challenge { epoch }))).await
+            }
+            Signals { close: None, challenge: None } => Ok(()),
+        }
+    }
+
+    /// Whatever comes is a sign of life.
+    fn handle_message(&self, message: Option<Result<Message, axum::Error>>) -> Result<(), End> {
+        let malformed = Err(End::Close(CloseReason::Malformed));
+        match message {
+            Some(Ok(Message::Text(text))) => {
+                self.seat.heard();
+                let Ok(message) = serde_json::from_str(&text) else { return malformed };
+                if self.service.told_by_member(self.seat.seat, message) { Ok(()) } else { malformed }
+            }
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
+                self.seat.heard();
+                Ok(())
+            }
+            Some(Ok(Message::Binary(_))) => malformed,
+            Some(Ok(Message::Close(_)) | Err(_)) | None => Err(End::Gone),
+        }
+    }
+
+    /// Sends all events after the newest that was sent, or the whole lobby if they are not kept any more.
+    async fn send_news(&mut self, socket: &mut WebSocket) -> Result<(), End> {
+        loop {
+            let events = self.service.events_after(self.seat.seat.0, self.sent).await;
+            let Some(events) = events.map_err(|error| End::Close(refused(&error)))? else {
+                self.reload().await?;
+                self.send_view(socket).await?;
+                continue;
+            };
+            if events.is_empty() {
+                return Ok(());
+            }
+            for event in events {
+                send(socket, Message::Text(event.text.clone())).await?;
+                self.sent = event.event.seq;
+                self.check_over(&event.event.body)?;
+            }
+        }
+    }
+
+    /// # Errors
+    /// Ends the socket with the event that ended its seat or its lobby.
+    fn check_over(&self, body: &EventBody) -> Result<(), End> {
+        match body {
+            EventBody::MemberLeft { connection, .. } if *connection == self.seat.seat.1 && !self.is_member() => {
+                Err(End::Close(CloseReason::NotMember))
+            }
+            EventBody::LobbyClosed => Err(End::Close(CloseReason::LobbyClosed)),
+            EventBody::MemberLeft { .. }
+            | EventBody::MemberJoined { .. }
+            | EventBody::MemberChanged { .. }
+            | EventBody::MemberConnected { .. }
+            | EventBody::MemberDisconnected { .. }
+            | EventBody::HostLost { .. }
+            | EventBody::HostReturned { .. }
+            | EventBody::HostVouched { .. }
+            | EventBody::HostElected { .. }
+            | EventBody::HostReady { .. }
+            | EventBody::ElectionFailed { .. }
+            | EventBody::HostParked { .. }
+            | EventBody::SuccessorChanged { .. } => Ok(()),
+        }
+    }
+
+    /// An old event may tell of a seat that was given up and taken again before this socket opened.
+    fn is_member(&self) -> bool {
+        let (lobby, connection) = self.seat.seat;
+        self.service
+            .rooms
+            .visit(lobby, |room| room.lobby.seat_of(self.seat.player) == Some(connection))
+            .unwrap_or(false)
+    }
+
+    async fn reload(&mut self) -> Result<(), End> {
+        match self.service.store.load(self.seat.seat.0).await {
+            Ok(Some((lobby, _))) => {
+                *self.seat.lobby = lobby;
+                Ok(())
+            }
+            Ok(None) => Err(End::Close(CloseReason::NotMember)),
+            Err(error) => Err(End::Close(refused(&error.into()))),
+        }
+    }
+
+    async fn send_view(&mut self, socket: &mut WebSocket) -> Result<(), End> {
+        let lobby = self.seat.lobby.view();
+        self.sent = lobby.seq;
+        send(socket, Message::Text(write(&ServerMessage::Resync { lobby }))).await
+    }
+}
+
+/// Waits for the next signal. The sender lives in the table of sockets, which has this socket until its seat is dropped.
+async fn next_signals(signals: &mut watch::Receiver<Signals>) -> Signals {
+    match signals.changed().await {
+        Ok(()) => *signals.borrow_and_update(),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+async fn send(socket: &mut WebSocket, message: Message) -> Result<(), End> {
+    match timeout(SEND_TIMEOUT, socket.send(message)).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(End::Gone),
+        Err(_) => Err(End::Close(CloseReason::TooSlow)),
+    }
+}
