@@ -2,10 +2,9 @@
 //!
 //! `UNDERSTUDY_SEED=…` replays one seed with its trace, `UNDERSTUDY_SEEDS=…` sets how many are run.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tests::sim::{self, Stats};
+use tests::sim::{self, Stats, Violation};
 
 /// Seeds of a campaign, unless the environment says otherwise.
 const SEEDS: u64 = 2000;
@@ -23,30 +22,45 @@ fn no_promise_is_broken_in_thousands_of_faulty_histories() {
     println!("{seeds} seeds of {} virtual seconds:", sim::RUN.as_secs());
     stats.all().iter().for_each(|(name, count)| println!("  {count:>10}  {}", name.replace('_', " ")));
     let never: Vec<_> = stats.all().into_iter().filter(|(_, count)| *count == 0).collect();
-    assert!(never.is_empty() || seeds < SEEDS, "these never happened, so the campaign proves nothing about them: {never:?}");
+    assert!(
+        never.is_empty() || seeds < SEEDS,
+        "these never happened, so the campaign proves nothing about them: {never:?}"
+    );
 }
 
-/// Runs the seeds on all cores; stops at the first broken promise.
+/// Runs the seeds on all cores; the first broken promise ends it.
 fn campaign(seeds: u64) -> Stats {
-    let (next, total) = (AtomicU64::new(0), Mutex::new(Stats::default()));
+    let next = AtomicU64::new(0);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds {
-                        return;
-                    }
-                    match sim::run(seed, false) {
-                        Ok(stats) => total.lock().unwrap().add(&stats),
-                        Err(violation) => panic!("seed {seed}: {violation}\nreplay with: cargo xtask sim {seed}"),
-                    }
-                }
-            });
-        }
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| work(&next, seeds))).collect();
+        workers.into_iter().map(|worker| worker.join().expect("a run does not panic")).collect()
     });
-    total.into_inner().unwrap()
+    let mut total = Stats::default();
+    for result in results {
+        match result {
+            Ok(stats) => total.add(&stats),
+            Err((seed, violation)) => panic!("seed {seed}: {violation}\nreplay with: cargo xtask sim {seed}"),
+        }
+    }
+    total
+}
+
+fn work(next: &AtomicU64, seeds: u64) -> Result<Stats, (u64, Violation)> {
+    let mut total = Stats::default();
+    loop {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= seeds {
+            return Ok(total);
+        }
+        match sim::run(seed, false) {
+            Ok(stats) => total.add(&stats),
+            Err(violation) => {
+                next.store(seeds, Ordering::Relaxed);
+                return Err((seed, violation));
+            }
+        }
+    }
 }
 
 #[test]

@@ -1,1 +1,6 @@
-//! stub
+//! What the tests share.
+
+pub mod cluster;
+pub mod service;
+pub mod sim;
+pub mod udp_proxy;

@@ -1,2 +1,45 @@
-//! stub
-fn main() {}
+//! `cargo xtask`: the project's own commands. Only cargo is needed to start; each command says what else it misses.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "commands talk to the terminal")]
+
+mod checks;
+mod demo;
+mod steps;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+usage: cargo xtask COMMAND
+
+  demo [--quiet] [--election-delay-ms N] [--runs N]
+                  play with five processes, kill the host's, bring it back, and say what became of the game
+  test [FILTER…]  build everything and run all tests, or those whose names contain a filter
+  lint            formatting, clippy, documentation, licences: everything that must be without a warning
+  sim SEED        replay one simulated history and print it
+  openapi         write openapi/lobby-service.json anew from the code
+  ci              lint, test and demo --quiet: what must pass before a change is taken";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match arguments.as_slice() {
+        [] | ["help" | "--help" | "-h"] => {
+            println!("{HELP}");
+            Ok(())
+        }
+        ["demo", options @ ..] => demo::run(options),
+        ["test", filters @ ..] => checks::test(filters),
+        ["lint"] => checks::lint(),
+        ["sim", seed] => checks::simulate(seed),
+        ["openapi"] => checks::openapi(),
+        ["ci"] => checks::lint().and_then(|()| checks::test(&[])).and_then(|()| demo::run(&["--quiet"])),
+        [other, ..] => Err(format!("no such command, or not with these arguments: {other}\n\n{HELP}")),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

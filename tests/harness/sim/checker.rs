@@ -1,5 +1,7 @@
 //! What must never be seen, whatever goes wrong. Each check names the promise of DESIGN.md section 10 that it holds to account.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "each check looks for a few events among many")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -57,13 +59,18 @@ impl Checker {
     }
 
     /// A lobby was saved.
-    pub(super) fn saved(&mut self, before: Option<Lobby>, after: &Lobby, events: &[Event]) {
-        if let Err(broken) = self.check_saved(before.as_ref(), after, events) {
+    pub(super) fn saved(&mut self, before: Option<&Lobby>, after: &Lobby, events: &[Event]) {
+        if let Err(broken) = self.check_saved(before, after, events) {
             self.broken.get_or_insert(broken);
         }
     }
 
-    fn check_saved(&mut self, before: Option<&Lobby>, after: &Lobby, events: &[Event]) -> Result<(), (&'static str, String)> {
+    fn check_saved(
+        &mut self,
+        before: Option<&Lobby>,
+        after: &Lobby,
+        events: &[Event],
+    ) -> Result<(), (&'static str, String)> {
         let (epoch, seq) = before.map_or((HostEpoch::NONE, 0), |lobby| (lobby.epoch(), lobby.last_event().0));
         if after.epoch() < epoch {
             return Err(("P2", format!("the lobby went from epoch {epoch} to {}", after.epoch())));
@@ -75,7 +82,9 @@ impl Checker {
             return Err(("P3", format!("{host} is host and not a member")));
         }
         let numbers = events.iter().map(|event| event.seq.0).collect::<Vec<_>>();
-        if numbers != (seq + 1..=seq + events.len() as u64).collect::<Vec<_>>() || after.last_event().0 != seq + events.len() as u64 {
+        if numbers != (seq + 1..=seq + events.len() as u64).collect::<Vec<_>>()
+            || after.last_event().0 != seq + events.len() as u64
+        {
             return Err(("P7", format!("events {numbers:?} were saved after {seq}")));
         }
         for event in events {
@@ -89,7 +98,10 @@ impl Checker {
             let seat = *self.seat_of.entry(member.player).or_insert(member.connection);
             let player = *self.player_of.entry(member.connection).or_insert(member.player);
             if seat != member.connection || player != member.player {
-                return Err(("P6", format!("seat {} of player {:?} went to {:?}", member.connection, player, member.player)));
+                return Err((
+                    "P6",
+                    format!("seat {} of player {:?} went to {:?}", member.connection, player, member.player),
+                ));
             }
         }
         before.map_or(Ok(()), |before| check_departures(before, after, events))?;
@@ -175,10 +187,14 @@ impl Sim {
     fn host_that_is_there(&self) -> Option<ConnectionId> {
         let (lobby, _) = self.service.row()?;
         let epoch = lobby.epoch();
-        let index = (0..self.peers.len()).find(|&index| self.peers[index].hosts() == Some(epoch) && self.reaches_lobby(index))?;
+        let index = (0..self.peers.len())
+            .find(|&index| self.peers[index].hosts() == Some(epoch) && self.reaches_lobby(index))?;
         let host = self.peers[index].seat()?;
-        let guests: Vec<_> =
-            lobby.connected().map(|(seat, _)| seat).filter(|&seat| seat != host && self.checker.in_game.contains(&(epoch, seat))).collect();
+        let guests: Vec<_> = lobby
+            .connected()
+            .map(|(seat, _)| seat)
+            .filter(|&seat| seat != host && self.checker.in_game.contains(&(epoch, seat)))
+            .collect();
         let hearing = guests.iter().filter(|&&guest| self.hears(guest, host, epoch)).count();
         (2 * hearing > guests.len() || guests.is_empty()).then_some(host)
     }
@@ -214,7 +230,10 @@ impl Sim {
             && self.now - since > SETTLED
         {
             let for_how_long = self.now - since;
-            self.violation("P10", format!("host {host} of epoch {epoch} was replaced after being there for {for_how_long:?}"));
+            self.violation(
+                "P10",
+                format!("host {host} of epoch {epoch} was replaced after being there for {for_how_long:?}"),
+            );
         }
     }
 
@@ -238,7 +257,10 @@ impl Sim {
             };
             if !playing {
                 let role = peer.role().cloned();
-                return self.violation("P9", format!("peer {index} does not play: {role:?}, the lobby has {:?}", lobby.host()));
+                return self.violation(
+                    "P9",
+                    format!("peer {index} does not play: {role:?}, the lobby has {:?}", lobby.host()),
+                );
             }
         }
         self.stats.ends_in_one_game += 1;

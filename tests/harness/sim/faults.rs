@@ -106,7 +106,9 @@ impl Sim {
 
     /// The peer whose process runs the game at the newest epoch.
     fn hosting_peer(&self) -> Option<usize> {
-        (0..self.peers.len()).filter(|&peer| self.peers[peer].hosts().is_some()).max_by_key(|&peer| self.peers[peer].hosts())
+        (0..self.peers.len())
+            .filter(|&peer| self.peers[peer].hosts().is_some())
+            .max_by_key(|&peer| self.peers[peer].hosts())
     }
 
     fn kill(&mut self, peer: usize) {

@@ -23,7 +23,7 @@ pub(super) enum Node {
 
 impl Node {
     /// Partitions know machines, not processes.
-    const fn machine(self) -> (u8, usize) {
+    const fn machine(self) -> Machine {
         match self {
             Self::Service => (0, 0),
             Self::Relay => (1, 0),
@@ -44,10 +44,13 @@ impl Node {
     }
 }
 
+/// A kind of machine, and which one.
+type Machine = (u8, usize);
+
 /// Which ways are cut, and in which order the bytes of a connection arrive.
 #[derive(Debug, Default)]
 pub(super) struct Network {
-    cuts: Vec<((u8, usize), (u8, usize), Instant)>,
+    cuts: Vec<(Machine, Machine, Instant)>,
     last_arrival: BTreeMap<(u64, bool), Instant>,
 }
 

@@ -26,9 +26,17 @@ pub(super) enum PeerItem {
     Thaw,
     Datagram(Vec<u8>),
     SocketClosed(SocketId),
-    FromService { socket: SocketId, message: FromService },
-    Answer { request: u64, answer: Answer },
-    Restored { epoch: HostEpoch },
+    FromService {
+        socket: SocketId,
+        message: FromService,
+    },
+    Answer {
+        request: u64,
+        answer: Answer,
+    },
+    Restored {
+        epoch: HostEpoch,
+    },
 }
 
 /// What comes on an event socket.
@@ -210,7 +218,7 @@ impl Sim {
             PeerItem::Tick => self.peer_tick(index),
             PeerItem::Datagram(bytes) => self.peer_datagram(index, &bytes),
             PeerItem::SocketClosed(socket) => self.peer_socket_closed(index, socket),
-            PeerItem::FromService { socket, message } => self.from_service(index, socket, message),
+            PeerItem::FromService { socket, message } => self.service_says(index, socket, message),
             PeerItem::Answer { request, answer } => {
                 if self.peers[index].requests.remove(&request).is_some() {
                     self.answered(index, answer);
@@ -375,7 +383,8 @@ impl Sim {
                     session.socket = Socket::Opening { id, since: now, after };
                     let (connection, socket) = (session.me, id);
                     if self.network.cut_until(node, Node::Service, now).is_none() {
-                        let open = ServiceItem::Open { peer: index, process, socket, connection, key, after: Some(after) };
+                        let open =
+                            ServiceItem::Open { peer: index, process, socket, connection, key, after: Some(after) };
                         self.soon(1..10, Item::Service(open));
                     }
                 }
@@ -401,7 +410,7 @@ impl Sim {
         }
     }
 
-    fn from_service(&mut self, index: usize, socket: SocketId, message: FromService) {
+    fn service_says(&mut self, index: usize, socket: SocketId, message: FromService) {
         let now = self.now;
         let Some(session) = &mut self.peers[index].session else { return };
         let last = match session.socket {
@@ -416,7 +425,7 @@ impl Sim {
             FromService::Challenge(epoch) => session.migration.handle_challenge(epoch, now),
             FromService::Ping => {
                 let node = self.peers[index].node();
-                self.to_service(node, ServiceItem::Pong { socket }, socket);
+                self.send_to_service(node, ServiceItem::Pong { socket }, socket);
             }
             FromService::Closed => {
                 self.peer_socket_closed(index, socket);
@@ -442,7 +451,7 @@ impl Sim {
         }
     }
 
-    fn to_service(&mut self, node: Node, item: ServiceItem, socket: SocketId) {
+    fn send_to_service(&mut self, node: Node, item: ServiceItem, socket: SocketId) {
         let cut = self.network.cut_until(node, Node::Service, self.now);
         let earliest = cut.unwrap_or(self.now) + Duration::from_millis(self.rng.u64(1..10));
         let at = self.network.in_order(socket.0, false, earliest);
@@ -452,7 +461,7 @@ impl Sim {
     fn say(&mut self, index: usize, message: ClientMessage) {
         if let Some(socket) = self.peers[index].open_socket() {
             let node = self.peers[index].node();
-            self.to_service(node, ServiceItem::Message { socket, message }, socket);
+            self.send_to_service(node, ServiceItem::Message { socket, message }, socket);
         }
     }
 
@@ -499,7 +508,9 @@ impl Sim {
                 session.binding.asked_at = None;
                 session.migration.handle_relay_hint(host);
             }
-            Ok(RelayFrame::Alive { host, .. } | RelayFrame::HostMoved { host, .. } | RelayFrame::Demoted { host, .. }) => {
+            Ok(
+                RelayFrame::Alive { host, .. } | RelayFrame::HostMoved { host, .. } | RelayFrame::Demoted { host, .. },
+            ) => {
                 if session.binding.grant.is_some_and(|grant| grant.epoch <= host.epoch) {
                     session.binding.grant = None;
                 }
@@ -565,7 +576,11 @@ impl Sim {
             }
             PeerBody::Unreliable(_) => session.tick = session.tick.max(1),
             PeerBody::Goodbye => session.migration.handle_goodbye(from, now),
-            PeerBody::Hello(_) | PeerBody::Refused(_) | PeerBody::Reliable { .. } | PeerBody::Heartbeat { .. } | PeerBody::Objects(_) => {}
+            PeerBody::Hello(_)
+            | PeerBody::Refused(_)
+            | PeerBody::Reliable { .. }
+            | PeerBody::Heartbeat { .. }
+            | PeerBody::Objects(_) => {}
         }
         if frame.epoch < known {
             self.violation("P4", format!("peer {index} took a frame of epoch {} though it knows {known}", frame.epoch));
@@ -606,7 +621,8 @@ impl Sim {
     fn keep_links(&mut self, index: usize) {
         let now = self.now;
         let Some(session) = &mut self.peers[index].session else { return };
-        let idle: Vec<_> = session.incoming.extract_if(.., |_, incoming| now - incoming.heard_at >= LINK_IDLE).collect();
+        let idle: Vec<_> =
+            session.incoming.extract_if(.., |_, incoming| now - incoming.heard_at >= LINK_IDLE).collect();
         idle.into_iter().for_each(|(guest, _)| session.migration.handle_link_down(guest, now));
         if let Role::Guest { host, link: GuestLink::InGame { heard_at, .. }, .. } = *session.migration.role()
             && now - heard_at >= LINK_IDLE
@@ -721,7 +737,8 @@ impl Sim {
 
     /// Does what the machine wants done, and looks at what it has become.
     pub(super) fn pump(&mut self, index: usize) {
-        while let Some(effect) = self.peers[index].session.as_mut().and_then(|session| session.migration.poll_effect()) {
+        while let Some(effect) = self.peers[index].session.as_mut().and_then(|session| session.migration.poll_effect())
+        {
             self.effect(index, effect);
         }
         let peer = &mut self.peers[index];
@@ -802,7 +819,9 @@ impl Sim {
         if let Some(session) = &mut self.peers[index].session {
             let fetched = session.fetched.take();
             session.tick = fetched.as_ref().map_or(0, |snapshot| snapshot.tick);
-            session.next_seq = fetched.filter(|snapshot| snapshot.generation.epoch == epoch).map_or(0, |snapshot| snapshot.generation.seq + 1);
+            session.next_seq = fetched
+                .filter(|snapshot| snapshot.generation.epoch == epoch)
+                .map_or(0, |snapshot| snapshot.generation.seq + 1);
             session.uploading = false;
         }
         let delay = if slow { 400..6000 } else { 1..40 };

@@ -1,6 +1,8 @@
 //! The lobby service: the real `Commit`, `Presence` and `Suspicion` over the real in-memory tables. Only what a socket and a
 //! clock do is imitated. Several commands of the lobby are on their way at once, as with several instances.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "a check looks for a few events among many")]
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -34,12 +36,21 @@ pub(super) enum Call {
 /// Its answer.
 #[derive(Debug, Clone)]
 pub(super) enum Answer {
-    Joined { connection: ConnectionId, view: Box<LobbyView> },
+    Joined {
+        connection: ConnectionId,
+        view: Box<LobbyView>,
+    },
     Left,
-    Ready { epoch: HostEpoch, answer: ReadyAnswer },
+    Ready {
+        epoch: HostEpoch,
+        answer: ReadyAnswer,
+    },
     Stored,
     NotStored,
-    Fetched { epoch: HostEpoch, record: Option<Vec<u8>> },
+    Fetched {
+        epoch: HostEpoch,
+        record: Option<Vec<u8>>,
+    },
     View(Box<LobbyView>),
     Refused,
     /// Nothing came back in time.
@@ -51,11 +62,28 @@ pub(super) enum ServiceItem {
     Tick,
     Boot,
     CommitStep(u64),
-    Open { peer: usize, process: u32, socket: SocketId, connection: ConnectionId, key: PeerKey, after: Option<EventSeq> },
-    Message { socket: SocketId, message: ClientMessage },
-    Pong { socket: SocketId },
+    Open {
+        peer: usize,
+        process: u32,
+        socket: SocketId,
+        connection: ConnectionId,
+        key: PeerKey,
+        after: Option<EventSeq>,
+    },
+    Message {
+        socket: SocketId,
+        message: ClientMessage,
+    },
+    Pong {
+        socket: SocketId,
+    },
     SocketClosed(SocketId),
-    Rest { peer: usize, process: u32, request: u64, call: Call },
+    Rest {
+        peer: usize,
+        process: u32,
+        request: u64,
+        call: Call,
+    },
     Sound(HostSound),
 }
 
@@ -118,7 +146,11 @@ impl Service {
 
     /// Whether this seat has an open socket of this process.
     pub(super) fn has_socket(&self, connection: ConnectionId, key: PeerKey) -> bool {
-        self.up && self.sockets.values().any(|socket| socket.connection == connection && socket.key == key && socket.sent.is_some())
+        self.up
+            && self
+                .sockets
+                .values()
+                .any(|socket| socket.connection == connection && socket.key == key && socket.sent.is_some())
     }
 }
 
@@ -168,14 +200,16 @@ impl Sim {
 
     pub(super) fn handle_service(&mut self, item: ServiceItem) {
         match item {
-            ServiceItem::Tick => return self.service_tick(),
-            ServiceItem::Boot => return self.boot(),
-            _ if !self.service.up => return,
+            ServiceItem::Tick => self.service_tick(),
+            ServiceItem::Boot => self.boot(),
+            _ if !self.service.up => {}
             ServiceItem::CommitStep(flight) => self.commit_step(flight),
             ServiceItem::Open { peer, process, socket, connection, key, after } => {
                 let player = self.peers[peer].player;
                 let next_ping = self.now;
-                self.service.sockets.insert(socket, Socket { peer, process, connection, key, after, sent: None, next_ping });
+                self.service
+                    .sockets
+                    .insert(socket, Socket { peer, process, connection, key, after, sent: None, next_ping });
                 if let Some(replaced) = self.service.presence.opened((self.lobby, connection), key, socket, self.now) {
                     self.close_socket(replaced);
                 }
@@ -217,7 +251,7 @@ impl Sim {
                 pings.push(id);
             }
         }
-        pings.into_iter().for_each(|socket| self.to_peer(socket, FromService::Ping));
+        pings.into_iter().for_each(|socket| self.send_to_peer(socket, FromService::Ping));
     }
 
     fn presence_lost(&mut self, lost: Lost) {
@@ -231,7 +265,7 @@ impl Sim {
     /// Closes a socket from this side.
     fn close_socket(&mut self, id: SocketId) {
         if self.service.sockets.contains_key(&id) {
-            self.to_peer(id, FromService::Closed);
+            self.send_to_peer(id, FromService::Closed);
             self.service.sockets.remove(&id);
         }
     }
@@ -275,9 +309,10 @@ impl Sim {
         let Some((lobby, _)) = self.service.row() else { return };
         match self.service.suspicion.assess(&lobby, self.now) {
             Some(Verdict::Challenge { host, epoch }) => {
-                let socket = self.service.sockets.iter().find(|(_, socket)| socket.connection == host).map(|(&id, _)| id);
+                let socket =
+                    self.service.sockets.iter().find(|(_, socket)| socket.connection == host).map(|(&id, _)| id);
                 if let Some(socket) = socket {
-                    self.to_peer(socket, FromService::Challenge(epoch));
+                    self.send_to_peer(socket, FromService::Challenge(epoch));
                 }
             }
             Some(Verdict::Tell(command)) => {
@@ -307,7 +342,7 @@ impl Sim {
                 commit.loaded(self.service.row(), now)
             }
             Step::Save { expected, lobby, events } => {
-                let saved = self.save(&command, expected, *lobby, events);
+                let saved = self.save(&command, expected, &lobby, &events);
                 commit.saved(saved)
             }
             Step::Publish { events, .. } => {
@@ -321,15 +356,17 @@ impl Sim {
         self.soon(delay, Item::Service(ServiceItem::CommitStep(id)));
     }
 
-    fn save(&mut self, command: &Command, expected: Version, lobby: Lobby, events: Vec<Event>) -> Saved {
+    fn save(&mut self, command: &Command, expected: Version, lobby: &Lobby, events: &[Event]) -> Saved {
         let before = self.service.row();
-        let saved = self.service.tables.save(expected, lobby.clone(), events.clone());
+        let saved = self.service.tables.save(expected, lobby.clone(), events.to_vec());
         match saved {
             Saved::Done => {
-                self.trace(|| format!("saved {command:?}: {:?}", events.iter().map(|event| &event.body).collect::<Vec<_>>()));
-                self.count_events(&events);
-                self.check_elections(before.as_ref().map(|(lobby, _)| lobby), &events);
-                self.checker.saved(before.map(|(lobby, _)| lobby), &lobby, &events);
+                self.trace(|| {
+                    format!("saved {command:?}: {:?}", events.iter().map(|event| &event.body).collect::<Vec<_>>())
+                });
+                self.count_events(events);
+                self.check_elections(before.as_ref().map(|(lobby, _)| lobby), events);
+                self.checker.saved(before.as_ref().map(|(lobby, _)| lobby), lobby, events);
                 if let Command::Ready { epoch, .. } = command
                     && *epoch != lobby.epoch()
                 {
@@ -352,7 +389,9 @@ impl Sim {
                 EventBody::HostLost { cause: protocol::lobby::LossCause::Silent, .. } => &mut self.stats.hosts_silent,
                 EventBody::HostParked { until: None, .. } => &mut self.stats.parked,
                 EventBody::HostParked { until: Some(_), .. } => &mut self.stats.paused_by_failures,
-                EventBody::MemberLeft { reason: protocol::lobby::LeaveReason::Removed, .. } => &mut self.stats.seats_removed,
+                EventBody::MemberLeft { reason: protocol::lobby::LeaveReason::Removed, .. } => {
+                    &mut self.stats.seats_removed
+                }
                 EventBody::MemberLeft { .. } => &mut self.stats.leaves,
                 EventBody::MemberJoined { .. }
                 | EventBody::MemberChanged { .. }
@@ -368,7 +407,8 @@ impl Sim {
 
     /// Hands new events to the sockets: these, if they are the next ones there, else from the tables.
     fn publish(&mut self, events: &[Event]) {
-        let sockets: Vec<_> = self.service.sockets.iter().filter_map(|(&id, socket)| Some((id, socket.sent?))).collect();
+        let sockets: Vec<_> =
+            self.service.sockets.iter().filter_map(|(&id, socket)| Some((id, socket.sent?))).collect();
         for (socket, sent) in sockets {
             match events.first() {
                 Some(first) if first.seq.0 == sent.0 + 1 => self.send_events(socket, events),
@@ -389,7 +429,7 @@ impl Sim {
             if let Some(socket) = self.service.sockets.get_mut(&socket) {
                 socket.sent = Some(event.seq);
             }
-            self.to_peer(socket, FromService::Event(Box::new(event.clone())));
+            self.send_to_peer(socket, FromService::Event(Box::new(event.clone())));
         }
     }
 
@@ -401,7 +441,9 @@ impl Sim {
             }
             self.connect_again(command, lobby);
         }
-        if let (Outcome::Rejected(protocol::error::Rejection::StaleEpoch { .. }), Command::Ready { .. }) = (&outcome, command) {
+        if let (Outcome::Rejected(protocol::error::Rejection::StaleEpoch { .. }), Command::Ready { .. }) =
+            (&outcome, command)
+        {
             self.stats.stale_writes_refused += 1;
         }
         match *waiting {
@@ -457,7 +499,7 @@ impl Sim {
         let after = socket.after;
         socket.sent = Some(after.unwrap_or(lobby.last_event()));
         if after.is_none() {
-            self.to_peer(id, FromService::Resync(Box::new(lobby.view())));
+            self.send_to_peer(id, FromService::Resync(Box::new(lobby.view())));
         }
         self.catch_up(id);
     }
@@ -496,7 +538,10 @@ impl Sim {
         }
         self.stats.snapshots_stored += 1;
         if generation.epoch != lobby.epoch() {
-            self.violation("P4", format!("a snapshot of epoch {} was stored at epoch {}", generation.epoch, lobby.epoch()));
+            self.violation(
+                "P4",
+                format!("a snapshot of epoch {} was stored at epoch {}", generation.epoch, lobby.epoch()),
+            );
         }
         if before.is_some_and(|before| before > generation) {
             self.violation("P5", format!("snapshot {before:?} was replaced by {generation:?}"));
@@ -511,7 +556,7 @@ impl Sim {
     }
 
     /// Sends on a socket: in order, and late if the way is cut.
-    fn to_peer(&mut self, id: SocketId, message: FromService) {
+    fn send_to_peer(&mut self, id: SocketId, message: FromService) {
         let Some(socket) = self.service.sockets.get(&id) else { return };
         let (peer, process) = (socket.peer, socket.process);
         let cut = self.network.cut_until(Node::Service, Node::Peer(peer, process), self.now);
@@ -524,7 +569,9 @@ impl Sim {
     fn check_elections(&mut self, before: Option<&Lobby>, events: &[Event]) {
         let Some(before) = before else { return };
         let elected = events.iter().any(|event| matches!(event.body, EventBody::HostElected { .. }));
-        let (HostState::Present { host, .. } | HostState::Vouched { host, .. } | HostState::Lost { host, .. }) = *before.host() else {
+        let (HostState::Present { host, .. } | HostState::Vouched { host, .. } | HostState::Lost { host, .. }) =
+            *before.host()
+        else {
             return;
         };
         let by_fault = |event: &Event| {
@@ -532,8 +579,10 @@ impl Sim {
             match event.body {
                 EventBody::HostLost { cause: Left | Restarted, .. } => false,
                 EventBody::HostLost { cause: Disconnected | Silent, .. } => true,
-                _ => !matches!(event.body, EventBody::MemberLeft { connection, .. } if connection == host)
-                    && !matches!(event.body, EventBody::MemberConnected { connection, restarted: true, .. } if connection == host),
+                _ => {
+                    !matches!(event.body, EventBody::MemberLeft { connection, .. } if connection == host)
+                        && !matches!(event.body, EventBody::MemberConnected { connection, restarted: true, .. } if connection == host)
+                }
             }
         };
         if elected && events.iter().all(by_fault) {

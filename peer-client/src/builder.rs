@@ -1,0 +1,144 @@
+//! How a client is set up.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::limits;
+
+use crate::client::Client;
+use crate::error::Error;
+use crate::identity::{Forgetful, IdentityFile, IdentityStore};
+
+/// How peers reach each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Path {
+    /// Through the relay that the service names. Works behind any address translator that lets UDP out.
+    #[default]
+    Relay,
+    /// Straight, where the other side publishes an address; else through the relay.
+    Direct {
+        /// Where this peer listens and what it publishes. Port 0 takes a free one; an unspecified address is published as the one
+        /// by which the service is reached.
+        listen: SocketAddr,
+    },
+}
+
+/// Sets up a [`Client`]. Only the service's URL is needed.
+#[derive(Clone)]
+pub struct ClientBuilder {
+    pub(crate) settings: Settings,
+    identity: Arc<dyn IdentityStore>,
+}
+
+/// What a client was set up with.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) service_url: String,
+    pub(crate) player_name: String,
+    pub(crate) build_id: String,
+    pub(crate) can_host: bool,
+    pub(crate) snapshot_interval: Duration,
+    pub(crate) path: Path,
+    pub(crate) relay_address: Option<SocketAddr>,
+    pub(crate) return_payload: Vec<u8>,
+}
+
+impl std::fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientBuilder").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl ClientBuilder {
+    pub(crate) fn new(service_url: &str) -> Self {
+        Self {
+            settings: Settings {
+                service_url: service_url.trim_end_matches('/').to_owned(),
+                player_name: String::new(),
+                build_id: String::new(),
+                can_host: true,
+                snapshot_interval: limits::SNAPSHOT_INTERVAL,
+                path: Path::Relay,
+                relay_address: None,
+                return_payload: Vec::new(),
+            },
+            identity: Arc::new(Forgetful),
+        }
+    }
+
+    /// The name that others see. Empty by default.
+    #[must_use]
+    pub fn player_name(mut self, name: impl Into<String>) -> Self {
+        self.settings.player_name = name.into();
+        self
+    }
+
+    /// The game's build. Only equal builds play together, and a snapshot is restored only by the build that saved it.
+    #[must_use]
+    pub fn build_id(mut self, build_id: impl Into<String>) -> Self {
+        self.settings.build_id = build_id.into();
+        self
+    }
+
+    /// Whether this peer may be elected. True by default.
+    #[must_use]
+    pub fn can_host(mut self, can_host: bool) -> Self {
+        self.settings.can_host = can_host;
+        self
+    }
+
+    /// Where the player's identity is kept. Without one the player is new each time.
+    #[must_use]
+    pub fn identity(mut self, store: impl IdentityStore + 'static) -> Self {
+        self.identity = Arc::new(store);
+        self
+    }
+
+    /// Keeps the player's identity in a file.
+    #[must_use]
+    pub fn identity_file(self, path: impl Into<PathBuf>) -> Self {
+        self.identity(IdentityFile::new(path))
+    }
+
+    /// How often a host stores its state: [`limits::SNAPSHOT_INTERVAL`] by default, brought into
+    /// [`limits::SNAPSHOT_INTERVAL_MIN`] to [`limits::SNAPSHOT_INTERVAL_MAX`].
+    #[must_use]
+    pub fn snapshot_interval(mut self, interval: Duration) -> Self {
+        self.settings.snapshot_interval = interval.clamp(limits::SNAPSHOT_INTERVAL_MIN, limits::SNAPSHOT_INTERVAL_MAX);
+        self
+    }
+
+    /// How peers reach each other. [`Path::Relay`] by default.
+    #[must_use]
+    pub fn path(mut self, path: Path) -> Self {
+        self.settings.path = path;
+        self
+    }
+
+    /// Reaches the relay by this address instead of the announced one: behind a port mapping, or through a test's proxy.
+    #[must_use]
+    pub fn relay_address(mut self, address: SocketAddr) -> Self {
+        self.settings.relay_address = Some(address);
+        self
+    }
+
+    /// What a host's game is told when this peer arrives, [`crate::AcceptPlayer::extra`]. At most
+    /// [`limits::EXTRA_BYTES_MAX`] bytes; what is longer is cut.
+    #[must_use]
+    pub fn return_payload(mut self, mut payload: Vec<u8>) -> Self {
+        payload.truncate(limits::EXTRA_BYTES_MAX);
+        self.settings.return_payload = payload;
+        self
+    }
+
+    /// Signs in with the stored identity, or as a new player, whose identity is then stored.
+    ///
+    /// # Errors
+    /// [`Error::Url`], [`Error::Identity`], [`Error::Unreachable`], [`Error::Refused`], [`Error::Answer`],
+    /// [`Error::Certificate`].
+    pub async fn sign_in(self) -> Result<Client, Error> {
+        Client::sign_in(self.settings, self.identity).await
+    }
+}

@@ -1,0 +1,418 @@
+//! Runs a session: one task that owns the [`Migration`], hands it what happens, and does what it decides.
+//!
+//! The task itself never waits for anything but its next input. What takes time (requests, dials, the game's answers) runs in tasks of
+//! its own and comes back as an [`Input`].
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use protocol::frame::{Hello, HostHint, RelayFrame};
+use protocol::id::{ConnectionId, HostEpoch, LobbyId};
+use protocol::limits;
+use protocol::message::{ClientMessage, CloseReason, LobbyView, ServerMessage};
+use protocol::migration::{Effect, GuestLink, Migration, Notice, ReadyAnswer, Role as Part};
+use protocol::snapshot::Snapshot;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::sleep_until;
+
+use crate::builder::Settings;
+use crate::event::{Event, Output, Role};
+use crate::guest::Dialing;
+use crate::leaving::Leaving;
+use crate::link::LinkId;
+use crate::outbox::Outbox;
+use crate::request::{Request, SavedState};
+use crate::saving::{Snapshots, Stored};
+use crate::service::Service;
+use crate::session::Command;
+use crate::state::Shared;
+use crate::transport::quic::{Link, LinkStream, Transport};
+use crate::transport::relay::RelayCommand;
+use crate::transport::socket::PeerSocket;
+
+/// Inputs that wait for the driver, which takes each in microseconds. Above it their senders wait.
+pub(crate) const INPUTS_MAX: usize = 1024;
+
+/// What happened.
+pub(crate) enum Input {
+    /// The lobby said something.
+    Lobby(ServerMessage),
+    /// The event socket is open.
+    LobbyReachable,
+    /// The event socket was lost.
+    LobbyUnreachable,
+    /// The whole lobby, as it was asked for; `None`: it could not be had.
+    Resynced(Option<Box<LobbyView>>),
+    /// The relay has bound this peer.
+    RelayBound(HostHint),
+    /// The relay says who is host.
+    RelayHint(HostHint),
+    /// A peer, proven to be this member, has dialled and said hello.
+    Arrived(Box<Arrived>),
+    /// A link that was dialled is up.
+    LinkUp { peer: ConnectionId, id: LinkId, link: Link },
+    /// A link is down, or could not be opened.
+    LinkDown { peer: ConnectionId, id: LinkId },
+    /// A frame came; with its budget, if it came on the stream.
+    Frame { peer: ConnectionId, id: LinkId, frame: Bytes, budget: Option<OwnedSemaphorePermit> },
+    /// The newest snapshot, if there is one.
+    Fetched { epoch: HostEpoch, result: Result<Option<Box<Snapshot>>, String> },
+    /// The game has restored it.
+    Restored { epoch: HostEpoch, result: Result<(), String> },
+    /// The lobby has answered `ready`.
+    Ready { epoch: HostEpoch, answer: ReadyAnswer },
+    /// The game has decided about a player.
+    Decided { guest: ConnectionId, id: LinkId, result: Result<(), String> },
+    /// The game's state; `None`: it skipped.
+    Saved { epoch: HostEpoch, state: Option<SavedState> },
+    /// A snapshot was stored, or not.
+    Stored(Stored),
+    /// The seat was given up.
+    SeatGiven,
+}
+
+/// A guest at the door.
+pub(crate) struct Arrived {
+    pub(crate) peer: ConnectionId,
+    pub(crate) epoch: HostEpoch,
+    pub(crate) hello: Hello,
+    pub(crate) link: Link,
+    pub(crate) stream: LinkStream,
+}
+
+/// The driver of one session.
+pub(crate) struct Driver {
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) service: Arc<Service>,
+    pub(crate) lobby: LobbyId,
+    pub(crate) migration: Migration,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) transport: Arc<Transport>,
+    pub(crate) socket: Arc<PeerSocket>,
+    pub(crate) bound: watch::Receiver<bool>,
+    pub(crate) relay: mpsc::Sender<RelayCommand>,
+    pub(crate) lobby_messages: mpsc::Sender<ClientMessage>,
+    /// The members, for those who look a fingerprint up.
+    pub(crate) view: watch::Sender<Arc<LobbyView>>,
+    pub(crate) inputs: mpsc::Sender<Input>,
+    pub(crate) tasks: JoinSet<()>,
+    pub(crate) dialing: Dialing,
+    pub(crate) snapshots: Snapshots,
+    /// Fetched, and not yet given to the game.
+    pub(crate) fetched: Option<Box<Snapshot>>,
+    /// Guests that know a newer epoch than this peer, until when they may wait.
+    pub(crate) early: Vec<(Box<Arrived>, Instant)>,
+    pub(crate) leaving: Option<Leaving>,
+    pub(crate) next_link: u64,
+    pub(crate) heartbeat_at: Instant,
+    pub(crate) resync_at: Resync,
+    /// As the game was told last.
+    pub(crate) lobby_reachable: bool,
+    /// How often the relay has bound this peer.
+    pub(crate) binds: u64,
+    pub(crate) over: bool,
+}
+
+/// When the whole lobby is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resync {
+    NotNeeded,
+    Asked,
+    At(Instant),
+}
+
+impl Driver {
+    /// Runs until the session has left, lost its seat, or was dropped.
+    pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<Input>, mut commands: mpsc::Receiver<Command>) {
+        self.show_lobby();
+        self.do_effects();
+        while !self.over {
+            let wake = self.wake_at();
+            tokio::select! {
+                input = inputs.recv() => match input {
+                    Some(input) => self.handle(input),
+                    None => return,
+                },
+                command = commands.recv() => match command {
+                    Some(command) => self.command(command),
+                    None => return,
+                },
+                Some(ended) = self.tasks.join_next() => {
+                    if ended.is_err_and(|error| error.is_panic()) {
+                        tracing::error!("a task of the session panicked");
+                    }
+                }
+                () = sleep_until(wake.into()) => {}
+            }
+            self.do_effects();
+            self.do_what_is_due();
+        }
+    }
+
+    fn wake_at(&self) -> Instant {
+        let resync = match self.resync_at {
+            Resync::At(at) => Some(at),
+            Resync::NotNeeded | Resync::Asked => None,
+        };
+        let early = self.early.iter().map(|(_, until)| *until).min();
+        let leaving = self.leaving.as_ref().and_then(Leaving::deadline);
+        [self.migration.poll_timeout(), self.snapshots.due_at(), resync, early, leaving]
+            .into_iter()
+            .flatten()
+            .fold(self.heartbeat_at, Instant::min)
+    }
+
+    fn do_what_is_due(&mut self) {
+        let now = Instant::now();
+        if self.migration.poll_timeout().is_some_and(|at| at <= now) {
+            self.migration.handle_timeout(now);
+            self.do_effects();
+        }
+        if self.heartbeat_at <= now {
+            self.heartbeat_at = now + limits::HEARTBEAT;
+            let state = self.shared.lock();
+            state.links.values().for_each(|link| link.heartbeat(state.tick));
+        }
+        if matches!(self.resync_at, Resync::At(at) if at <= now) {
+            self.resync();
+        }
+        self.save_when_due(now);
+        self.leave_when_due(now);
+        self.admit_early(now);
+        self.do_effects();
+    }
+
+    fn handle(&mut self, input: Input) {
+        let now = Instant::now();
+        match input {
+            Input::Lobby(message) => self.lobby_said(message, now),
+            Input::LobbyReachable => {
+                if !std::mem::replace(&mut self.lobby_reachable, true) {
+                    self.event(Event::LobbyReachable);
+                }
+            }
+            Input::LobbyUnreachable => {
+                if std::mem::replace(&mut self.lobby_reachable, false) {
+                    self.event(Event::LobbyUnreachable);
+                }
+            }
+            Input::Resynced(view) => self.resynced(view, now),
+            Input::RelayBound(hint) => self.relay_bound(hint),
+            Input::RelayHint(hint) => self.migration.handle_relay_hint(hint),
+            Input::Arrived(arrived) => self.arrived(arrived, now),
+            Input::LinkUp { peer, id, link } => {
+                if let Some(handle) = self.shared.lock().links.get_mut(&peer).filter(|handle| handle.id == id) {
+                    handle.opened(link);
+                }
+            }
+            Input::LinkDown { peer, id } => self.link_down(peer, id, now),
+            Input::Frame { peer, id, frame, budget } => self.frame(peer, id, &frame, budget, now),
+            Input::Fetched { epoch, result } => self.fetched(epoch, result, now),
+            Input::Restored { epoch, result } => match result {
+                Ok(()) => self.migration.handle_restored(epoch),
+                Err(reason) => tracing::warn!(reason, "the game did not restore: another member will be elected"),
+            },
+            Input::Ready { epoch, answer } => self.migration.handle_ready(epoch, answer, now),
+            Input::Decided { guest, id, result } => self.decided(guest, id, result, now),
+            Input::Saved { epoch, state } => self.saved(epoch, state),
+            Input::Stored(stored) => self.stored(stored, now),
+            Input::SeatGiven => self.end(Event::Left),
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        match command {
+            Command::SaveNow => self.snapshots.save_soon(),
+            Command::Leave => self.start_leaving(),
+        }
+    }
+
+    fn lobby_said(&mut self, message: ServerMessage, now: Instant) {
+        match message {
+            ServerMessage::Event(event) => {
+                self.migration.handle_event(&event, now);
+                self.show_lobby();
+            }
+            ServerMessage::Resync { lobby } => self.resynced(Some(Box::new(lobby)), now),
+            ServerMessage::Challenge { epoch } => self.migration.handle_challenge(epoch, now),
+            ServerMessage::Closing { reason, .. } => match reason {
+                CloseReason::NotMember | CloseReason::LobbyClosed => self.migration.handle_removed(),
+                CloseReason::Replaced => self.end(Event::Replaced),
+                CloseReason::Malformed
+                | CloseReason::NoHello
+                | CloseReason::LeaseExpired
+                | CloseReason::TooSlow
+                | CloseReason::GoingAway => tracing::debug!(?reason, "the lobby closed the event socket"),
+            },
+        }
+    }
+
+    fn resynced(&mut self, view: Option<Box<LobbyView>>, now: Instant) {
+        match view {
+            Some(view) => {
+                self.resync_at = Resync::NotNeeded;
+                self.migration.handle_resync(*view, now);
+                self.show_lobby();
+            }
+            None => self.resync_at = Resync::At(now + limits::DIAL_RETRY),
+        }
+    }
+
+    pub(crate) fn resync(&mut self) {
+        if self.resync_at == Resync::Asked {
+            return;
+        }
+        self.resync_at = Resync::Asked;
+        let (service, lobby) = (self.service.clone(), self.lobby);
+        self.spawn(async move {
+            let view = service.lobby(lobby).await;
+            if let Err(error) = &view {
+                tracing::debug!(%error, "the lobby could not be asked");
+            }
+            Input::Resynced(view.ok().map(Box::new))
+        });
+    }
+
+    fn relay_bound(&mut self, hint: HostHint) {
+        self.binds += 1;
+        // A relay that was started anew has forgotten who is host.
+        if let Part::Host { epoch } = *self.migration.role()
+            && self.binds > 1
+            && hint.epoch < epoch
+        {
+            self.present_grant(epoch);
+        }
+        self.migration.handle_relay_hint(hint);
+    }
+
+    pub(crate) fn do_effects(&mut self) {
+        while let Some(effect) = self.migration.poll_effect() {
+            self.show_role();
+            self.do_effect(effect);
+        }
+        self.show_role();
+    }
+
+    fn do_effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::Dial { host, peer_key, epoch, returning } => self.dial(host, peer_key, epoch, returning),
+            Effect::HangUp { peer } => self.hang_up(peer),
+            Effect::Fetch { epoch } => self.fetch(epoch),
+            Effect::Restore { epoch } => self.restore(epoch),
+            Effect::ConfirmReady { epoch } => self.confirm_ready(epoch),
+            Effect::PresentGrant { epoch } => self.present_grant(epoch),
+            Effect::Admit { guest, returning } => self.admit(guest, returning),
+            Effect::Upload { epoch } => self.snapshots.start(epoch, Instant::now()),
+            Effect::Report { epoch, hears_host } => {
+                self.say(ClientMessage::Report { epoch, hears_host });
+                if hears_host {
+                    self.heard_again();
+                }
+            }
+            Effect::Hears { epoch, guests } => self.say(ClientMessage::Hears { epoch, guests }),
+            Effect::Resync => self.resync(),
+            Effect::Notify(notice) => self.notice(notice),
+        }
+    }
+
+    fn say(&self, message: ClientMessage) {
+        if self.lobby_messages.try_send(message).is_err() {
+            tracing::debug!("a message to the lobby was dropped: the event socket is not open");
+        }
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        if notice == Notice::Removed {
+            // A session that leaves is told so by its own answer.
+            if self.leaving.is_none() {
+                self.end(Event::Removed);
+            }
+            return;
+        }
+        if matches!(notice, Notice::DisconnectedFromHost { .. }) {
+            self.dialing.fell_silent();
+        }
+        let event = Event::from(notice);
+        self.event(event.clone());
+        self.keep_objects(&event);
+    }
+
+    pub(crate) fn event(&mut self, event: Event) {
+        self.output(Output::Event(event));
+    }
+
+    pub(crate) fn request(&mut self, request: Request) {
+        self.output(Output::Request(request));
+    }
+
+    fn output(&mut self, output: Output) {
+        if !self.outbox.push(output) && !self.over {
+            tracing::warn!("the game does not poll its session, which ends");
+            self.end(Event::Overrun);
+        }
+    }
+
+    pub(crate) fn end(&mut self, last: Event) {
+        self.over = true;
+        self.outbox.close(Some(last));
+    }
+
+    /// Runs what takes time, and takes its result as an input.
+    pub(crate) fn spawn(&mut self, work: impl Future<Output = Input> + Send + 'static) {
+        let inputs = self.inputs.clone();
+        self.tasks.spawn(async move {
+            let input = work.await;
+            // The session has ended if nobody takes it.
+            let _ = inputs.send(input).await;
+        });
+    }
+
+    pub(crate) const fn next_link(&mut self) -> LinkId {
+        self.next_link += 1;
+        LinkId(self.next_link)
+    }
+
+    fn show_lobby(&self) {
+        let view = Arc::new(self.migration.lobby().clone());
+        self.shared.lock().lobby = view.clone();
+        self.view.send_replace(view);
+    }
+
+    fn show_role(&self) {
+        let mut state = self.shared.lock();
+        state.epoch = self.migration.epoch();
+        state.role = match self.migration.role() {
+            Part::Waiting | Part::Out => Role::Waiting,
+            Part::Guest { link: GuestLink::Dialing { .. }, .. } => Role::Joining,
+            Part::Guest { link: GuestLink::InGame { .. }, .. } => Role::Guest,
+            Part::Becoming { .. } => Role::Becoming,
+            Part::Host { .. } => Role::Host,
+        };
+        if !matches!(state.role, Role::Becoming | Role::Host) {
+            // What only a host keeps.
+            state.seats.clear();
+        }
+    }
+
+    /// Whether the lobby still waits for this peer to take over.
+    pub(crate) fn is_host_or_elected(&self, epoch: HostEpoch) -> bool {
+        match self.migration.role() {
+            Part::Host { epoch: mine } | Part::Becoming { epoch: mine, .. } => *mine == epoch,
+            Part::Waiting | Part::Guest { .. } | Part::Out => false,
+        }
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let links = std::mem::take(&mut self.shared.lock().links);
+        drop(links);
+        if let Some(session) = self.socket.session() {
+            self.socket.send_control(&RelayFrame::Unbind { session });
+        }
+        self.outbox.close(None);
+    }
+}

@@ -1,0 +1,251 @@
+//! A guest's part: dial the host, be welcomed, mirror the ownership table.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use protocol::frame::{Hello, PeerBody, Welcome};
+use protocol::id::{ConnectionId, HostEpoch, ObjectId, PeerKey};
+use protocol::migration::Role as Part;
+use protocol::objects::{Change, ObjectTable};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
+
+use crate::builder::Path;
+use crate::driver::{Driver, Input};
+use crate::event::Event;
+use crate::link::{HOST_FRAME_BYTES_MAX, LinkHandle, LinkId, Running};
+use crate::queue::Queue;
+use crate::state::Entry;
+use crate::transport::quic::Transport;
+use crate::transport::socket;
+
+/// A dial through the relay waits this long for the relay to bind this peer.
+const BOUND_TIMEOUT: Duration = Duration::from_secs(5);
+/// A guest that was refused asks again after this long, then after twice as long, up to [`REFUSED_PAUSE_MAX`].
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
+/// Longest pause of a guest that is refused again and again.
+const REFUSED_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// What a guest remembers of its dials.
+#[derive(Debug, Default)]
+pub(crate) struct Dialing {
+    /// The direct way to the host did not work last: the relay is tried next, then the direct way again.
+    direct_failed: bool,
+    /// The game was told that the host is not heard, on a link that may still be up.
+    silent: bool,
+    /// The host's game refused this guest at this epoch: how long it waits before it asks again.
+    refused: Option<(HostEpoch, Duration)>,
+}
+
+impl Dialing {
+    /// A link was closed, or never opened.
+    pub(crate) const fn ended(&mut self, link: &LinkHandle) {
+        if !link.is_open() {
+            self.direct_failed = !link.relayed;
+        }
+    }
+
+    pub(crate) const fn fell_silent(&mut self) {
+        self.silent = true;
+    }
+
+    fn pause(&self, epoch: HostEpoch) -> Duration {
+        self.refused.filter(|(refused_at, _)| *refused_at == epoch).map_or(Duration::ZERO, |(_, pause)| pause)
+    }
+
+    fn refused(&mut self, epoch: HostEpoch) {
+        let pause = (2 * self.pause(epoch)).clamp(REFUSED_PAUSE, REFUSED_PAUSE_MAX);
+        self.refused = Some((epoch, pause));
+    }
+}
+
+impl Driver {
+    pub(crate) fn dial(&mut self, host: ConnectionId, peer_key: PeerKey, epoch: HostEpoch, returning: bool) {
+        if self.leaving.is_some() {
+            return;
+        }
+        self.dialing.silent = false;
+        let hello = Hello { returning, extra: self.settings.return_payload.clone() };
+        let queue = Arc::new(Queue::default());
+        match rmp_serde::to_vec_named(&hello) {
+            Ok(hello) => queue.push_control(epoch, PeerBody::Hello(&hello)),
+            Err(error) => return tracing::error!(%error, "a hello cannot be encoded"),
+        };
+        let id = self.next_link();
+        let direct = self.direct_address_of(host);
+        let dial = Dial {
+            transport: self.transport.clone(),
+            bound: self.bound.clone(),
+            direct,
+            pause: self.dialing.pause(epoch),
+            peer: host,
+            peer_key,
+            id,
+            queue: queue.clone(),
+            inputs: self.inputs.clone(),
+        };
+        let task = self.tasks.spawn(dial.run());
+        let handle = LinkHandle::new(id, epoch, direct.is_none(), queue, None, task);
+        let replaced = self.shared.lock().links.insert(host, handle);
+        drop(replaced);
+    }
+
+    /// The host is heard, on the link that had fallen silent if no other was dialled since.
+    pub(crate) fn heard_again(&mut self) {
+        if let Part::Guest { host, .. } = *self.migration.role()
+            && std::mem::take(&mut self.dialing.silent)
+        {
+            self.event(Event::ReconnectedToHost { host });
+        }
+    }
+
+    fn direct_address_of(&self, host: ConnectionId) -> Option<SocketAddr> {
+        match self.settings.path {
+            Path::Direct { .. } if !self.dialing.direct_failed => {
+                self.migration.lobby().member(host)?.direct_address.as_ref()?.parse().ok()
+            }
+            Path::Direct { .. } | Path::Relay => None,
+        }
+    }
+
+    pub(crate) fn welcomed(&mut self, host: ConnectionId, welcome: &[u8], now: Instant) {
+        if !self.follows(host) || self.is_in_game(host) {
+            return;
+        }
+        let welcome: Welcome = match rmp_serde::from_slice(welcome) {
+            Ok(welcome) => welcome,
+            Err(error) => {
+                tracing::warn!(%error, "the host's welcome cannot be read");
+                return self.hang_up_and_tell(host, now);
+            }
+        };
+        let before = {
+            let mut state = self.shared.lock();
+            if let Some(link) = state.links.get_mut(&host) {
+                link.in_game = true;
+            }
+            let elapsed = Duration::from_micros(welcome.elapsed_us);
+            state.entry = Some(Entry { tick: welcome.tick, elapsed, scene: welcome.scene });
+            std::mem::replace(&mut state.objects, welcome.objects)
+        };
+        self.dialing = Dialing::default();
+        self.migration.handle_welcome(host, now);
+        self.do_effects();
+        for (object, owner) in self.owners_that_differ_from(&before) {
+            self.event(Event::AuthorityChanged { object, owner });
+        }
+    }
+
+    /// Of the objects that this guest knew, those that have another owner now.
+    fn owners_that_differ_from(&self, before: &ObjectTable) -> Vec<(ObjectId, Option<ConnectionId>)> {
+        let state = self.shared.lock();
+        let owner_of = |id| before.object(id).map(|object| object.owner);
+        state
+            .objects
+            .iter()
+            .filter(|(id, object)| owner_of(*id).is_some_and(|owner| owner != object.owner))
+            .map(|(id, object)| (id, object.owner))
+            .collect()
+    }
+
+    pub(crate) fn refused_by_host(&mut self, host: ConnectionId, reason: &[u8], now: Instant) {
+        if !self.follows(host) {
+            return;
+        }
+        let reason = rmp_serde::from_slice(reason).unwrap_or_else(|_| String::from("no reason that can be read"));
+        self.event(Event::RefusedByHost { host, reason });
+        self.dialing.refused(self.migration.epoch());
+        self.hang_up_and_tell(host, now);
+    }
+
+    pub(crate) fn objects_changed(&mut self, host: ConnectionId, changes: &[u8]) {
+        if !self.follows(host) || !self.is_in_game(host) {
+            return;
+        }
+        let changes: Vec<Change> = match rmp_serde::from_slice(changes) {
+            Ok(changes) => changes,
+            Err(error) => return tracing::warn!(%error, "the host's changes cannot be read"),
+        };
+        for change in changes {
+            let events = self.mirror(change);
+            events.into_iter().for_each(|event| self.event(event));
+        }
+    }
+
+    fn mirror(&self, change: Change) -> Vec<Event> {
+        let mut state = self.shared.lock();
+        let events = match &change {
+            Change::Placed { id, object } => match state.objects.object(*id) {
+                Some(before) if before.owner != object.owner => {
+                    vec![Event::AuthorityChanged { object: *id, owner: object.owner }]
+                }
+                Some(_) | None => Vec::new(),
+            },
+            Change::Removed { .. } | Change::Enabled { enabled: false, .. } => Vec::new(),
+            Change::Enabled { owner, enabled: true } => {
+                let owner = *owner;
+                let away = |id: &ObjectId| state.objects.object(*id).is_some_and(|object| !object.enabled);
+                let back = state.objects.owned_by(owner).filter(away);
+                back.map(|object| Event::ObjectReconnected { object, owner }).collect()
+            }
+        };
+        state.objects.apply(change);
+        events
+    }
+
+    fn follows(&self, peer: ConnectionId) -> bool {
+        matches!(*self.migration.role(), Part::Guest { host, .. } if host == peer)
+    }
+
+    fn is_in_game(&self, host: ConnectionId) -> bool {
+        self.shared.lock().links.get(&host).is_some_and(|link| link.in_game)
+    }
+
+    fn hang_up_and_tell(&mut self, host: ConnectionId, now: Instant) {
+        self.hang_up(host);
+        self.migration.handle_link_down(host, now);
+    }
+}
+
+/// One attempt to reach the host, and the link that comes of it.
+struct Dial {
+    transport: Arc<Transport>,
+    bound: watch::Receiver<bool>,
+    /// `None`: through the relay.
+    direct: Option<SocketAddr>,
+    pause: Duration,
+    peer: ConnectionId,
+    peer_key: PeerKey,
+    id: LinkId,
+    queue: Arc<Queue>,
+    inputs: mpsc::Sender<Input>,
+}
+
+impl Dial {
+    async fn run(mut self) {
+        sleep(self.pause).await;
+        let address = match self.direct {
+            Some(address) => address,
+            None => {
+                // Not bound in time: the dial fails as any other.
+                let _ = timeout(BOUND_TIMEOUT, self.bound.wait_for(|bound| *bound)).await;
+                socket::relayed(self.peer)
+            }
+        };
+        let Self { transport, peer, peer_key, id, queue, inputs, .. } = self;
+        match transport.dial(address, peer_key).await {
+            Ok((link, stream)) => {
+                // Without a session there is nothing to run for.
+                if inputs.send(Input::LinkUp { peer, id, link: link.clone() }).await.is_ok() {
+                    let frame_bytes_max = HOST_FRAME_BYTES_MAX;
+                    Running { peer, id, link, stream, queue, frame_bytes_max, inputs }.run().await;
+                }
+            }
+            Err(error) => {
+                tracing::debug!(host = %peer, %error, "the host could not be reached");
+                let _ = inputs.send(Input::LinkDown { peer, id }).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! The event socket to the lobby: opened, resumed after the last event, opened again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use protocol::id::{EventSeq, LobbyId, PeerKey};
+use protocol::limits;
+use protocol::message::{ClientMessage, CloseReason, ServerMessage};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+
+use crate::driver::Input;
+use crate::error::Error;
+use crate::service::Service;
+
+/// First pause between two attempts; doubled each time.
+const RETRY: Duration = Duration::from_millis(50);
+/// Longest pause between two attempts.
+const RETRY_MAX: Duration = Duration::from_secs(2);
+/// An attempt that takes longer has failed.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// Messages to the lobby that wait for the socket. They are soft state, repeated while they matter.
+pub(crate) const MESSAGES_MAX: usize = 64;
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// What the event socket works with.
+pub(crate) struct LobbyLink {
+    pub(crate) service: Arc<Service>,
+    pub(crate) lobby: LobbyId,
+    pub(crate) peer_key: PeerKey,
+    /// The newest event that the driver has been given.
+    pub(crate) after: EventSeq,
+    pub(crate) messages: mpsc::Receiver<ClientMessage>,
+    pub(crate) inputs: mpsc::Sender<Input>,
+}
+
+/// Why a socket ended.
+enum End {
+    /// It is opened again.
+    Lost,
+    /// It makes no sense to open it again; the driver was told.
+    Over,
+}
+
+impl LobbyLink {
+    /// Runs until the lobby says that this peer has no seat, or it is dropped.
+    pub(crate) async fn run(mut self) {
+        let mut pause = Duration::ZERO;
+        let mut last_report = None;
+        loop {
+            sleep(pause).await;
+            match self.open().await {
+                Ok(mut socket) => {
+                    pause = Duration::ZERO;
+                    if self.tell(Input::LobbyReachable).await {
+                        return;
+                    }
+                    if let End::Over = self.serve(&mut socket, &mut last_report).await {
+                        return;
+                    }
+                }
+                Err(End::Over) => return,
+                Err(End::Lost) => {}
+            }
+            if self.tell(Input::LobbyUnreachable).await {
+                return;
+            }
+            pause = with_jitter((2 * pause).clamp(RETRY, RETRY_MAX));
+        }
+    }
+
+    async fn open(&self) -> Result<Socket, End> {
+        let opened = timeout(OPEN_TIMEOUT, self.try_open()).await;
+        let error = match opened {
+            Ok(Ok(socket)) => return Ok(socket),
+            Ok(Err(Opening::NoSeat)) => {
+                let reason = CloseReason::NotMember;
+                self.tell(Input::Lobby(ServerMessage::Closing { reason, retry_after_ms: None })).await;
+                return Err(End::Over);
+            }
+            Ok(Err(Opening::Failed(error))) => error,
+            Err(_) => "no answer in time".to_owned(),
+        };
+        tracing::debug!(error, "the event socket could not be opened");
+        Err(End::Lost)
+    }
+
+    async fn try_open(&self) -> Result<Socket, Opening> {
+        let (url, access) = self.service.events(self.lobby).await?;
+        let mut request = url.into_client_request().map_err(|error| Opening::Failed(error.to_string()))?;
+        let mut bearer = HeaderValue::try_from(format!("Bearer {access}"))
+            .map_err(|_| Opening::Failed("the token cannot stand in a header".to_owned()))?;
+        bearer.set_sensitive(true);
+        request.headers_mut().insert(header::AUTHORIZATION, bearer);
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(limits::SOCKET_ANSWER_BYTES_MAX))
+            .max_frame_size(Some(limits::SOCKET_ANSWER_BYTES_MAX));
+        let mut socket = match connect_async_with_config(request, Some(config), true).await {
+            Ok((socket, _)) => socket,
+            Err(tungstenite::Error::Http(response)) => return Err(self.refused(response.status(), &access).await),
+            Err(error) => return Err(Opening::Failed(error.to_string())),
+        };
+        let hello = ClientMessage::Hello { peer_key: self.peer_key, after: Some(self.after) };
+        send(&mut socket, &hello).await.map_err(|error| Opening::Failed(error.to_string()))?;
+        Ok(socket)
+    }
+
+    async fn refused(&self, status: StatusCode, access: &str) -> Opening {
+        match status {
+            StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => Opening::NoSeat,
+            StatusCode::UNAUTHORIZED => match self.service.renew(access).await {
+                Ok(()) => Opening::Failed("the access token was renewed".to_owned()),
+                Err(error) => Opening::from(error),
+            },
+            _ => Opening::Failed(status.to_string()),
+        }
+    }
+
+    /// Passes messages both ways until the socket ends.
+    async fn serve(&mut self, socket: &mut Socket, last_report: &mut Option<ClientMessage>) -> End {
+        // The service may have forgotten what this guest said last.
+        if let Some(report) = last_report
+            && send(socket, report).await.is_err()
+        {
+            return End::Lost;
+        }
+        let mut heard_at = Instant::now();
+        loop {
+            tokio::select! {
+                message = timeout_at(heard_at + limits::LEASE, socket.next()) => {
+                    let Ok(Some(Ok(message))) = message else { return End::Lost };
+                    heard_at = Instant::now();
+                    match message {
+                        Message::Text(text) => {
+                            if let Some(end) = self.take(text.as_str()).await {
+                                return end;
+                            }
+                        }
+                        Message::Close(_) => return End::Lost,
+                        // Reading answers pings.
+                        Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_) => {}
+                    }
+                }
+                message = self.messages.recv() => match message {
+                    Some(message) => {
+                        let sent = send(socket, &message).await;
+                        if matches!(message, ClientMessage::Report { .. }) {
+                            *last_report = Some(message);
+                        }
+                        if sent.is_err() {
+                            return End::Lost;
+                        }
+                    }
+                    None => return End::Over,
+                },
+            }
+        }
+    }
+
+    async fn take(&mut self, text: &str) -> Option<End> {
+        let message: ServerMessage = match serde_json::from_str(text) {
+            Ok(message) => message,
+            Err(error) => {
+                tracing::warn!(%error, "the lobby said something that this version does not understand");
+                return None;
+            }
+        };
+        let end = match &message {
+            ServerMessage::Event(event) => {
+                self.after = self.after.max(event.seq);
+                None
+            }
+            ServerMessage::Resync { lobby } => {
+                self.after = lobby.seq;
+                None
+            }
+            ServerMessage::Challenge { .. } => None,
+            ServerMessage::Closing { reason, .. } => Some(match reason {
+                CloseReason::NotMember | CloseReason::LobbyClosed | CloseReason::Replaced => End::Over,
+                CloseReason::Malformed
+                | CloseReason::NoHello
+                | CloseReason::LeaseExpired
+                | CloseReason::TooSlow
+                | CloseReason::GoingAway => End::Lost,
+            }),
+        };
+        if self.tell(Input::Lobby(message)).await { Some(End::Over) } else { end }
+    }
+
+    /// Returns true if the driver is gone.
+    async fn tell(&self, input: Input) -> bool {
+        self.inputs.send(input).await.is_err()
+    }
+}
+
+enum Opening {
+    NoSeat,
+    Failed(String),
+}
+
+impl From<Error> for Opening {
+    fn from(error: Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+async fn send(socket: &mut Socket, message: &ClientMessage) -> Result<(), tungstenite::Error> {
+    let text = serde_json::to_string(message).map_err(|error| tungstenite::Error::Io(error.into()))?;
+    socket.send(Message::text(text)).await
+}
+
+/// Three quarters to five quarters, so that the peers of a service that restarts do not come in step.
+fn with_jitter(pause: Duration) -> Duration {
+    let mut random = [0];
+    // Without randomness they come in step.
+    let _ = getrandom::fill(&mut random);
+    pause * (192 + u32::from(random[0]) / 2) / 256
+}

@@ -1,0 +1,118 @@
+//! What a session asks of its game. Each request holds the way back for its one answer.
+
+use std::time::Duration;
+
+use protocol::id::{ConnectionId, PlayerId};
+use protocol::objects::ObjectTable;
+use protocol::snapshot::{Generation, Seat};
+use tokio::sync::oneshot;
+
+/// What the game is asked for.
+#[derive(Debug)]
+pub enum Request {
+    /// Its whole state, to be stored.
+    SaveState(SaveState),
+    /// To go on from a stored state.
+    RestoreState(RestoreState),
+    /// Whether a player may come in.
+    AcceptPlayer(AcceptPlayer),
+}
+
+/// A game's state, as it is when it saves.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SavedState {
+    /// The game's tick.
+    pub tick: u64,
+    /// The game's time. The pause of a migration is not counted.
+    pub elapsed: Duration,
+    /// The scene that is loaded.
+    pub scene: String,
+    /// The game's own bytes. With seats and objects at most [`protocol::limits::SNAPSHOT_BYTES_MAX`].
+    pub state: Vec<u8>,
+}
+
+/// The game is asked for its whole state. Dropped: this snapshot is skipped.
+#[derive(Debug)]
+pub struct SaveState {
+    pub(crate) reply: oneshot::Sender<SavedState>,
+}
+
+impl SaveState {
+    /// Hands the state over.
+    pub fn answer(self, state: SavedState) {
+        // Nobody waits any more: the session has ended, or this peer is not host any more.
+        let _ = self.reply.send(state);
+    }
+}
+
+/// A stored state, checked, with the seats and objects that the library has restored already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// Where the snapshot stands.
+    pub generation: Generation,
+    /// The game's tick.
+    pub tick: u64,
+    /// The game's time.
+    pub elapsed: Duration,
+    /// The scene to load.
+    pub scene: String,
+    /// The seats with what only the host keeps of them.
+    pub seats: Vec<Seat>,
+    /// Who owns what, as it is now: what belongs to members that are not back yet is disabled.
+    pub objects: ObjectTable,
+    /// The game's own bytes.
+    pub state: Vec<u8>,
+}
+
+/// The game is asked to go on from a stored state. Dropped: it failed.
+#[derive(Debug)]
+pub struct RestoreState {
+    pub(crate) snapshot: Option<Box<Restored>>,
+    pub(crate) reply: oneshot::Sender<Result<(), String>>,
+}
+
+impl RestoreState {
+    /// What to go on from; `None`: nothing was ever stored, so the game starts anew.
+    #[must_use]
+    pub fn snapshot(&self) -> Option<&Restored> {
+        self.snapshot.as_deref()
+    }
+
+    /// The game runs: guests are let in.
+    pub fn done(self) {
+        let _ = self.reply.send(Ok(()));
+    }
+
+    /// The state cannot be used: another member is elected.
+    pub fn failed(self, reason: &str) {
+        let _ = self.reply.send(Err(reason.to_owned()));
+    }
+}
+
+/// A player stands at the door. Dropped: it is refused.
+#[derive(Debug)]
+pub struct AcceptPlayer {
+    /// Its seat.
+    pub connection: ConnectionId,
+    /// Who.
+    pub player: PlayerId,
+    /// The name that it gave.
+    pub name: String,
+    /// It was in this game before, on this host or on one before it: its seat and what it owns are still there.
+    pub returning: bool,
+    /// What its game wants to tell, see [`crate::ClientBuilder::return_payload`].
+    pub extra: Vec<u8>,
+    pub(crate) reply: oneshot::Sender<Result<(), String>>,
+}
+
+impl AcceptPlayer {
+    /// Lets it in.
+    pub fn accept(self) {
+        let _ = self.reply.send(Ok(()));
+    }
+
+    /// Sends it away, with a reason that it is told.
+    pub fn refuse(self, reason: &str) {
+        let _ = self.reply.send(Err(reason.to_owned()));
+    }
+}

@@ -1,0 +1,9 @@
+//! Links between peers: QUIC over one UDP socket, through the relay or straight.
+
+pub(crate) mod quic;
+pub(crate) mod relay;
+pub(crate) mod socket;
+pub(crate) mod tls;
+
+/// Bytes of a datagram on a link: what QUIC leaves of 1,200 on any path.
+pub(crate) const DATAGRAM_BYTES_MAX: usize = 1150;

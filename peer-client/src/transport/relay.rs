@@ -1,0 +1,284 @@
+//! This peer's binding at the relay: bound at the start, kept alive, bound anew when the relay has forgotten it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use protocol::frame::{HostHint, RefusedReason, RelayFrame};
+use protocol::id::{HostEpoch, LobbyId};
+use protocol::limits;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, sleep_until};
+
+use super::socket::PeerSocket;
+use crate::driver::Input;
+use crate::service::{RelayToken, Service};
+
+/// A question to the relay is repeated after this long, then after twice as long, up to [`ASK_INTERVAL_MAX`].
+const ASK_INTERVAL: Duration = Duration::from_millis(100);
+/// Longest pause between two questions.
+const ASK_INTERVAL_MAX: Duration = Duration::from_secs(1);
+/// When nothing came from the relay for this long, it is asked whether it is there; and how often it is asked then.
+const IDLE: Patience = Patience { silence: Duration::from_secs(1), interval: Duration::from_millis(250) };
+/// The same while links go through it: they bring a heartbeat each [`limits::HEARTBEAT`]. A relay that was started anew is found out
+/// before the lobby gives up the host.
+const IN_USE: Patience = Patience { silence: limits::SUSPICION, interval: limits::HEARTBEAT };
+/// The relay is in use for this long after the last data came through it.
+const USE: Duration = Duration::from_secs(3);
+/// Questions without an answer after which this peer binds anew.
+const PROBES_MAX: u32 = 4;
+/// Questions at bind without an answer after which another of the relays is tried.
+const BIND_ATTEMPTS_MAX: u32 = 8;
+/// A token is not used for the last part of its life: it is checked by another clock.
+const TOKEN_RESERVE: Duration = Duration::from_secs(10);
+
+/// What the driver asks of the binding.
+#[derive(Debug)]
+pub(crate) enum RelayCommand {
+    /// Show this grant until the relay has taken or refused it.
+    Grant { epoch: HostEpoch, token: String },
+}
+
+/// What the binding works with.
+pub(crate) struct Binding {
+    pub(crate) socket: Arc<PeerSocket>,
+    pub(crate) service: Arc<Service>,
+    pub(crate) lobby: LobbyId,
+    /// Instead of the announced addresses.
+    pub(crate) relay_address: Option<SocketAddr>,
+    pub(crate) frames: mpsc::Receiver<Vec<u8>>,
+    pub(crate) commands: mpsc::Receiver<RelayCommand>,
+    /// Whether the relay forwards for this peer.
+    pub(crate) bound: watch::Sender<bool>,
+    pub(crate) inputs: mpsc::Sender<Input>,
+}
+
+struct Patience {
+    silence: Duration,
+    interval: Duration,
+}
+
+/// A token, while it can be used.
+struct Ticket {
+    token: RelayToken,
+    expires_at: Instant,
+    /// Which of its relays is tried.
+    relay: usize,
+}
+
+struct Grant {
+    epoch: HostEpoch,
+    token: String,
+    again_at: Instant,
+    interval: Duration,
+}
+
+impl Binding {
+    /// Runs until it is dropped.
+    pub(crate) async fn run(mut self) {
+        let mut ticket = None;
+        let mut grant = None;
+        loop {
+            let host = self.bind(&mut ticket, &mut grant).await;
+            self.bound.send_replace(true);
+            if self.inputs.send(Input::RelayBound(host)).await.is_err() {
+                return;
+            }
+            self.stay_bound(&mut grant).await;
+            tracing::debug!("the relay does not answer: binding again");
+        }
+    }
+
+    /// Asks until it is bound. The relay forwards by the old binding meanwhile, if it still has it.
+    async fn bind(&mut self, ticket: &mut Option<Ticket>, grant: &mut Option<Grant>) -> HostHint {
+        let mut interval = ASK_INTERVAL;
+        let mut attempts = 0;
+        loop {
+            let Some(current) = self.usable(ticket).await else {
+                sleep(interval).await;
+                interval = longer(interval);
+                continue;
+            };
+            let token = current.token.token.clone();
+            // A socket that fails is noticed by who receives from it.
+            let _ = self.socket.writable().await;
+            self.socket.send_control(&RelayFrame::BindRequest { token: token.as_bytes() });
+            match self.bound_within(&token, interval, grant).await {
+                Some(Ok(host)) => return host,
+                Some(Err(reason)) => {
+                    tracing::debug!(?reason, "the relay refused to bind");
+                    if reason == RefusedReason::Busy {
+                        current.relay += 1;
+                    } else {
+                        *ticket = None;
+                    }
+                    sleep(interval).await;
+                }
+                None => {
+                    attempts += 1;
+                    if attempts % BIND_ATTEMPTS_MAX == 0 {
+                        tracing::warn!("the relay does not answer: is UDP blocked?");
+                        current.relay += 1;
+                    }
+                }
+            }
+            interval = longer(interval);
+        }
+    }
+
+    /// Answers the challenge; `None`: nothing came in time.
+    async fn bound_within(
+        &mut self,
+        token: &str,
+        time: Duration,
+        grant: &mut Option<Grant>,
+    ) -> Option<Result<HostHint, RefusedReason>> {
+        let until = tokio::time::Instant::now() + time;
+        loop {
+            let frame = tokio::select! {
+                frame = self.frames.recv() => frame?,
+                Some(command) = self.commands.recv() => {
+                    *grant = Some(Grant::new(command));
+                    continue;
+                }
+                () = sleep_until(until) => return None,
+            };
+            match RelayFrame::decode(&frame) {
+                Ok(RelayFrame::Challenge { cookie }) => {
+                    self.socket.send_control(&RelayFrame::Bind { cookie, token: token.as_bytes() });
+                }
+                Ok(RelayFrame::Bound { session, host, .. }) => {
+                    self.socket.set_session(session);
+                    return Some(Ok(host));
+                }
+                Ok(RelayFrame::Refused { reason }) => return Some(Err(reason)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Keeps the binding alive; returns when the relay does not answer any more.
+    async fn stay_bound(&mut self, grant: &mut Option<Grant>) {
+        let mut probes = 0;
+        let mut next_probe = Instant::now() + IN_USE.silence;
+        loop {
+            let wake = grant.as_ref().map_or(next_probe, |grant| grant.again_at.min(next_probe));
+            tokio::select! {
+                frame = self.frames.recv() => match frame {
+                    Some(frame) => self.take(&frame, grant).await,
+                    None => return,
+                },
+                Some(command) = self.commands.recv() => *grant = Some(Grant::new(command)),
+                () = sleep_until(wake.into()) => {}
+            }
+            let now = Instant::now();
+            if let Some(grant) = grant.as_mut().filter(|grant| grant.again_at <= now) {
+                self.show(grant, now);
+            }
+            if next_probe > now {
+                continue;
+            }
+            let in_use = self.socket.relay_data_at().is_some_and(|at| now.saturating_duration_since(at) < USE);
+            let patience = if in_use { IN_USE } else { IDLE };
+            let quiet_since = self.socket.relay_heard_at().unwrap_or(now);
+            if now.saturating_duration_since(quiet_since) < patience.silence {
+                probes = 0;
+                next_probe = quiet_since + patience.silence;
+            } else if probes == PROBES_MAX {
+                return;
+            } else {
+                probes += 1;
+                next_probe = now + patience.interval;
+                self.keep_alive();
+            }
+        }
+    }
+
+    fn keep_alive(&self) {
+        if let Some(session) = self.socket.session() {
+            self.socket.send_control(&RelayFrame::KeepAlive { session, echo: [0; 12] });
+        }
+    }
+
+    fn show(&self, grant: &mut Grant, now: Instant) {
+        if let Some(session) = self.socket.session() {
+            self.socket.send_control(&RelayFrame::Grant { session, token: grant.token.as_bytes() });
+        }
+        grant.again_at = now + grant.interval;
+        grant.interval = longer(grant.interval);
+    }
+
+    async fn take(&self, frame: &[u8], grant: &mut Option<Grant>) {
+        let hint = match RelayFrame::decode(frame) {
+            Ok(
+                RelayFrame::HostMoved { host, .. }
+                | RelayFrame::Demoted { host, .. }
+                | RelayFrame::Alive { host, .. }
+                | RelayFrame::Bound { host, .. },
+            ) => host,
+            Ok(RelayFrame::Refused { reason }) => {
+                if grant.take().is_some() {
+                    tracing::warn!(?reason, "the relay refused the host grant");
+                }
+                return;
+            }
+            _ => return,
+        };
+        if grant.as_ref().is_some_and(|grant| grant.epoch <= hint.epoch) {
+            tracing::debug!(epoch = %hint.epoch, "the relay knows the host of this epoch");
+            *grant = None;
+        }
+        // The session has ended if nobody takes it.
+        let _ = self.inputs.send(Input::RelayHint(hint)).await;
+    }
+
+    /// A token that is still good, with the socket turned to its relay.
+    async fn usable<'a>(&self, ticket: &'a mut Option<Ticket>) -> Option<&'a mut Ticket> {
+        if ticket.as_ref().is_none_or(|ticket| ticket.expires_at <= Instant::now()) {
+            *ticket = self.fetch().await;
+        }
+        let current = ticket.as_mut()?;
+        let address = match self.relay_address {
+            Some(address) => address,
+            None => self.resolve(current).await?,
+        };
+        self.socket.set_relay(address);
+        Some(current)
+    }
+
+    async fn fetch(&self) -> Option<Ticket> {
+        match self.service.relay_token(self.lobby).await {
+            Ok(token) => {
+                let life = Duration::from_secs(token.expires_in_s).saturating_sub(TOKEN_RESERVE);
+                Some(Ticket { token, expires_at: Instant::now() + life.min(limits::RELAY_TOKEN_LIFE), relay: 0 })
+            }
+            Err(error) => {
+                tracing::debug!(%error, "no relay token");
+                None
+            }
+        }
+    }
+
+    async fn resolve(&self, ticket: &Ticket) -> Option<SocketAddr> {
+        let relays = &ticket.token.relays;
+        let announced = relays.get(ticket.relay % relays.len().max(1))?;
+        match tokio::net::lookup_host(announced.address.as_str()).await {
+            Ok(mut addresses) => addresses.find(|address| self.socket.reaches(*address)),
+            Err(error) => {
+                tracing::debug!(%error, "the relay's address cannot be resolved");
+                None
+            }
+        }
+    }
+}
+
+impl Grant {
+    fn new(command: RelayCommand) -> Self {
+        let RelayCommand::Grant { epoch, token } = command;
+        Self { epoch, token, again_at: Instant::now(), interval: ASK_INTERVAL }
+    }
+}
+
+fn longer(interval: Duration) -> Duration {
+    (2 * interval).min(ASK_INTERVAL_MAX)
+}

@@ -1,0 +1,117 @@
+//! One game of real processes, for tests: whatever does not come in time fails the test with the last words of its process.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use xtask::cluster::{Cluster, Process, Server};
+use xtask::trace::Trace;
+
+/// Longest time for any one thing that is waited for.
+pub const TIME_OUT: Duration = Duration::from_secs(20);
+
+/// Processes of one test, and a folder of their own.
+#[derive(Debug)]
+pub struct Game {
+    service: Server,
+    relay: Option<Server>,
+    cluster: Cluster,
+}
+
+/// A player's process.
+#[derive(Debug)]
+pub struct Player {
+    /// To be killed, frozen, thawed or told something.
+    pub process: Process,
+    /// The seat that it took.
+    pub connection: u64,
+    /// What the others join by.
+    pub join_code: String,
+}
+
+impl Game {
+    /// A lobby service with a relay inside.
+    #[must_use]
+    pub fn start() -> Self {
+        let cluster = cluster();
+        let service = cluster.service().unwrap_or_else(|error| panic!("{error}"));
+        Self { service, relay: None, cluster }
+    }
+
+    /// A lobby service, and a relay in a process of its own.
+    #[must_use]
+    pub fn start_with_relay_process() -> Self {
+        let cluster = cluster();
+        let (service, relay) = cluster.service_and_relay().unwrap_or_else(|error| panic!("{error}"));
+        Self { service, relay: Some(relay), cluster }
+    }
+
+    /// Where the relay listens.
+    #[must_use]
+    pub fn relay_address(&self) -> std::net::SocketAddr {
+        let address = self.relay.as_ref().map_or_else(|| self.service.address("relay"), |relay| relay.address("udp"));
+        address.parse().unwrap_or_else(|error| panic!("the relay listens at {address}: {error}"))
+    }
+
+    /// Starts a player and waits until it has a seat. Players of one name are the same player.
+    #[must_use]
+    pub fn player(&self, name: &str, arguments: &[&str]) -> Player {
+        let identity = self.cluster.file(&format!("{name}.identity"));
+        let mut all = vec!["--line", "--identity", identity.to_str().expect("a temporary folder has a plain name")];
+        all.extend(arguments);
+        let process = self.cluster.arena(name, self.service.address("http"), &all, false);
+        let process = process.unwrap_or_else(|error| panic!("{error}"));
+        let mut player = Player { process, connection: 0, join_code: String::new() };
+        let joined = player.wait(0, "that it joined", |trace| trace.is("joined"));
+        player.connection = joined.number("connection").expect("a seat has a number");
+        player.join_code = joined.text("join_code").expect("a lobby has a join code").to_owned();
+        player
+    }
+}
+
+impl Player {
+    /// Waits for a trace that was written at `since_us` or later.
+    ///
+    /// # Panics
+    /// If it does not come in time.
+    pub fn wait(&self, since_us: u64, what: &str, matches: impl Fn(&Trace) -> bool) -> Trace {
+        self.process.wait(since_us, TIME_OUT, what, matches).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Waits for an event of this name.
+    ///
+    /// # Panics
+    /// If it does not come in time.
+    pub fn wait_event(&self, since_us: u64, name: &str) -> Trace {
+        self.wait(since_us, name, |trace| trace.is_event(name))
+    }
+
+    /// Waits for the first tick of an epoch.
+    ///
+    /// # Panics
+    /// If it does not come in time.
+    pub fn wait_epoch(&self, epoch: u64) -> Trace {
+        self.wait(0, "a first tick", |trace| trace.is("first_tick") && trace.number("epoch") == Some(epoch))
+    }
+
+    /// Waits for its next status.
+    ///
+    /// # Panics
+    /// If it does not come in time.
+    pub fn wait_status(&self, since_us: u64, matches: impl Fn(&Trace) -> bool) -> Trace {
+        self.wait(since_us, "a status", |trace| trace.is("status") && matches(trace))
+    }
+
+    /// Everything that it has told from `since_us` on.
+    #[must_use]
+    pub fn told(&self, since_us: u64, matches: impl Fn(&Trace) -> bool) -> Vec<Trace> {
+        let fits = |trace: &&Trace| trace.at_us() >= since_us && matches(trace);
+        self.process.log().look(|traces| traces.iter().filter(fits).cloned().collect())
+    }
+}
+
+/// The binaries lie beside the folder of the test's own.
+fn cluster() -> Cluster {
+    let test = std::env::current_exe().expect("a process knows its own program");
+    let binaries: PathBuf = test.ancestors().nth(2).expect("tests are in target/debug/deps").to_owned();
+    Cluster::new(&binaries).unwrap_or_else(|error| panic!("{error}"))
+}

@@ -1,0 +1,100 @@
+//! Everything that can be wrong with a change: `test`, `lint`, and what belongs to them.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::steps::{Steps, cargo, is_there, root, target};
+
+/// Builds what the demo and the tests start. The whole workspace, so that nothing is built twice with different features.
+pub(crate) const BUILD: [&str; 4] = ["build", "--workspace", "--bins", "--examples"];
+
+/// Builds everything and runs the tests; with filters, only those whose names contain one of them.
+pub(crate) fn test(filters: &[&str]) -> Result<(), String> {
+    need_compilers()?;
+    let mut steps = Steps::default();
+    steps.run("build", &mut cargo(&BUILD));
+    if steps.last_failed() {
+        return steps.finish();
+    }
+    if is_there(&mut cargo(&["nextest", "--version"])) {
+        steps.run("tests", cargo(&["nextest", "run", "--workspace", "--all-targets"]).args(filters));
+    } else {
+        println!("cargo-nextest is not installed (`cargo install cargo-nextest --locked`): cargo's own runner is used");
+        let one_by_one: &[&str] = if filters.is_empty() { &[] } else { &["--"] };
+        steps.run(
+            "tests",
+            cargo(&["test", "--workspace", "--all-targets", "--no-fail-fast"]).args(one_by_one).args(filters),
+        );
+    }
+    if filters.is_empty() {
+        let planted = ["test", "-p", "tests", "--features", "planted-bugs", "--test", "planted_bugs"];
+        steps.run("planted bugs", &mut cargo(&planted));
+        steps.run("examples in the documentation", &mut cargo(&["test", "--workspace", "--doc"]));
+    }
+    steps.finish()
+}
+
+/// Formatting, clippy, documentation and dependencies, all without a warning.
+pub(crate) fn lint() -> Result<(), String> {
+    need_compilers()?;
+    let mut steps = Steps::default();
+    steps.run("formatting", &mut cargo(&["fmt", "--all", "--check"]));
+    let clippy = ["clippy", "--workspace", "--all-targets"];
+    steps.run("clippy", cargo(&clippy).args(["--", "-D", "warnings"]));
+    let planted = ["clippy", "-p", "tests", "--all-targets", "--features", "planted-bugs", "--", "-D", "warnings"];
+    steps.run("clippy, planted bugs", &mut cargo(&planted));
+    let documentation = ["doc", "--workspace", "--no-deps"];
+    steps.run("documentation", cargo(&documentation).env("RUSTDOCFLAGS", "-D warnings"));
+    if let Some(deny) = cargo_deny(&mut steps) {
+        steps.run("dependencies", Command::new(deny).args(["check", "licenses", "bans", "sources"]));
+    }
+    steps.finish()
+}
+
+/// Replays one simulated history.
+pub(crate) fn simulate(seed: &str) -> Result<(), String> {
+    seed.parse::<u64>().map_err(|error| format!("a seed is a number: {error}"))?;
+    let mut steps = Steps::default();
+    let replay = ["test", "-p", "tests", "--test", "simulation", "--", "--nocapture"];
+    steps.run("simulation", cargo(&replay).env("UNDERSTUDY_SEED", seed));
+    steps.finish()
+}
+
+/// Writes the API description anew.
+pub(crate) fn openapi() -> Result<(), String> {
+    need_compilers()?;
+    let print = ["run", "--quiet", "-p", "lobby-service", "--", "--print-openapi"];
+    let output = cargo(&print).current_dir(root()).stderr(std::process::Stdio::inherit()).output();
+    let output = output.map_err(|error| format!("cannot run cargo: {error}"))?;
+    if !output.status.success() {
+        return Err("the lobby service did not print its description".to_owned());
+    }
+    let file = root().join("openapi/lobby-service.json");
+    std::fs::write(&file, &output.stdout).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
+    println!("openapi/lobby-service.json: {} bytes", output.stdout.len());
+    Ok(())
+}
+
+/// The cryptography and the database are C: without a compiler the build ends in a long message.
+pub(crate) fn need_compilers() -> Result<(), String> {
+    if is_there(Command::new("cc").arg("--version")) {
+        return Ok(());
+    }
+    Err("no C compiler: install one as `cc` (Debian: `apt-get install build-essential`, macOS: `xcode-select --install`)"
+        .to_owned())
+}
+
+/// Where cargo-deny is: installed, or put into the output folder now.
+fn cargo_deny(steps: &mut Steps) -> Option<PathBuf> {
+    let installed = PathBuf::from("cargo-deny");
+    let folder = target().join("tools");
+    let own = folder.join("bin/cargo-deny");
+    if let Some(found) = [installed, own.clone()].into_iter().find(|deny| is_there(Command::new(deny).arg("--version")))
+    {
+        return Some(found);
+    }
+    println!("cargo-deny is not installed: it is built into {} once, which takes some minutes", folder.display());
+    let install = ["install", "cargo-deny", "--locked", "--debug", "--root"];
+    steps.run("install cargo-deny", cargo(&install).arg(&folder));
+    (!steps.last_failed()).then_some(own)
+}

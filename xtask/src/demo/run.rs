@@ -1,0 +1,266 @@
+//! One demo from the first process to the last.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use xtask::cluster::{Cluster, ClusterError, Process, Server};
+use xtask::trace::{Trace, now_us};
+
+use super::Options;
+use super::report::{PLAYERS, Phases, Report};
+
+/// Longest time for any one thing that is waited for.
+const TIME_OUT: Duration = Duration::from_secs(30);
+/// How long those who watch see the game before the kill, and after it.
+const PLAY_BEFORE: Duration = Duration::from_secs(5);
+const PLAY_AFTER: Duration = Duration::from_secs(3);
+const PLAY_AFTER_QUIET: Duration = Duration::from_secs(1);
+/// Snapshots with everybody in the game that are stored before the kill.
+const SNAPSHOTS: u64 = 2;
+/// Two guests are asked this often for a tick that both have seen.
+const COUNTS_MAX: u32 = 20;
+/// P1 hosts; P5 may draw on the terminal; P3 and P4 count the coins, as long as they are guests.
+const HOST: usize = 0;
+
+/// Plays, kills, waits, counts.
+pub(crate) fn play(binaries: &Path, options: &Options) -> Result<Report, ClusterError> {
+    let mut game = Game::start(binaries, options)?;
+    game.wait_for_snapshots()?;
+    let began = Instant::now();
+    game.watch(if options.quiet { Duration::ZERO } else { PLAY_BEFORE })?;
+    let coins_before = game.count(0)?;
+    game.tell(&format!("{coins_before} coins after {:.1} s", began.elapsed().as_secs_f64()));
+    let owned_before = game.owned()?;
+    let snapshot = game.newest_snapshot();
+
+    let killed_us = game.players[HOST].kill();
+    game.tell("P1's process is killed");
+    let first_ticks = game.wait_all(killed_us, "the first tick of a new host", |trace| {
+        trace.is("first_tick") && trace.number("epoch") > Some(1)
+    })?;
+    let new_host = first_ticks.first().and_then(|tick| tick.number("host")).unwrap_or_default();
+    let (phases, restored_tick) = game.phases(killed_us, new_host, &first_ticks)?;
+    game.tell(&format!("P{} goes on after {:.0} ms", new_host + 1, phases.pause_ms));
+    game.watch(if options.quiet { PLAY_AFTER_QUIET } else { PLAY_AFTER })?;
+
+    let came_back_us = now_us();
+    let connection = game.bring_back()?;
+    game.tell(&format!("P1 is back with connection id {connection}"));
+    let everybody = game.wait_all(came_back_us, "all players in their places", everybody_is_in)?;
+    let counted_at = everybody.iter().map(Trace::at_us).max().unwrap_or(came_back_us);
+    game.watch(if options.quiet { Duration::ZERO } else { PLAY_AFTER })?;
+    let coins_after = game.count_without(counted_at, new_host)?;
+    Ok(Report {
+        phases,
+        new_host: format!("P{}", new_host + 1),
+        snapshot_bytes: snapshot.number("bytes").unwrap_or_default(),
+        snapshot_age_ms: milliseconds(snapshot.at_us(), killed_us),
+        last_tick: game.last_tick_before(killed_us),
+        restored_tick,
+        coins_before,
+        coins_after,
+        players: everybody.last().map_or(0, enabled_players),
+        old_host_connection: (0, connection),
+        ownership_kept: game.owned()? == owned_before,
+    })
+}
+
+fn milliseconds(from_us: u64, to_us: u64) -> f64 {
+    Duration::from_micros(to_us.saturating_sub(from_us)).as_secs_f64() * 1000.0
+}
+
+fn enabled_players(status: &Trace) -> u64 {
+    let players = status.value("players").as_array().into_iter().flatten();
+    players.filter(|player| player["enabled"] == Value::Bool(true)).count() as u64
+}
+
+fn everybody_is_in(trace: &Trace) -> bool {
+    trace.is("status") && enabled_players(trace) == PLAYERS
+}
+
+/// The processes. The players come first, so that they end before what they play on.
+struct Game {
+    players: Vec<Process>,
+    join_code: String,
+    draws: bool,
+    narrates: bool,
+    service: Server,
+    cluster: Cluster,
+    began: Instant,
+}
+
+impl Game {
+    /// All players in the game.
+    fn start(binaries: &Path, options: &Options) -> Result<Self, ClusterError> {
+        let cluster = Cluster::new(binaries)?;
+        let service = cluster.service()?;
+        let draws = options.draws();
+        let narrates = !options.quiet && !draws;
+        let (players, join_code) = (Vec::new(), String::new());
+        let mut game = Self { players, join_code, draws, narrates, service, cluster, began: Instant::now() };
+        game.tell("the lobby service runs, with a relay");
+        let delay = options.election_delay_ms.to_string();
+        let host = game.player(1, &["--host", "--election-delay-ms", &delay])?;
+        let joined = host.wait(0, TIME_OUT, "that it joined", |trace| trace.is("joined"))?;
+        game.join_code = joined.text("join_code").unwrap_or_default().to_owned();
+        game.players.push(host);
+        game.tell(&format!("P1 hosts; join code {}", game.join_code));
+        for number in 2..=PLAYERS {
+            let guest = game.player(number, &["--join", &game.join_code])?;
+            guest.wait(0, TIME_OUT, "that it joined", |trace| trace.is("joined"))?;
+            game.players.push(guest);
+            game.tell(&format!("P{number} joins"));
+        }
+        Ok(game)
+    }
+
+    /// Starts a player's process.
+    fn player(&self, number: u64, how: &[&str]) -> Result<Process, ClusterError> {
+        let name = format!("P{number}");
+        let identity = self.cluster.file(&format!("{name}.identity"));
+        let draws = self.draws && number == PLAYERS;
+        let mut arguments = vec!["--identity".into(), identity.into_os_string()];
+        arguments.extend(how.iter().map(Into::into));
+        if !draws {
+            arguments.push("--line".into());
+        }
+        self.cluster.arena(&name, self.service.address("http"), &arguments, draws)
+    }
+
+    /// Waits until there are snapshots that hold everybody.
+    fn wait_for_snapshots(&self) -> Result<(), ClusterError> {
+        let everybody = self.wait_all(0, "all players in their places", everybody_is_in)?;
+        let since = everybody.iter().map(Trace::at_us).max().unwrap_or_default();
+        let host = &self.players[HOST];
+        let first = host.wait(since, TIME_OUT, "a stored snapshot", |trace| trace.is("snapshot_stored"))?;
+        let last = first.number("seq").map(|seq| seq + SNAPSHOTS - 1);
+        host.wait(since, TIME_OUT, "more stored snapshots", |trace| {
+            trace.is("snapshot_stored") && trace.number("seq") >= last
+        })?;
+        self.tell("all five are in the game, and it is stored");
+        Ok(())
+    }
+
+    /// Lets the game go on for a while, unless somebody ends it.
+    fn watch(&mut self, time: Duration) -> Result<(), ClusterError> {
+        let until = now_us() + u64::try_from(time.as_micros()).unwrap_or_default();
+        for player in self.players.iter().filter(|player| player.is_alive()) {
+            player.wait(until, TIME_OUT, "that it plays on", |trace| trace.is("status"))?;
+        }
+        Ok(())
+    }
+
+    /// The coins that two guests see at the same tick.
+    fn count(&self, since_us: u64) -> Result<u64, ClusterError> {
+        self.count_without(since_us.max(now_us()), 0)
+    }
+
+    /// The coins that two players see at the same tick, neither of whom hosts nor has just come back.
+    fn count_without(&self, since_us: u64, host: u64) -> Result<u64, ClusterError> {
+        let guests = self.players.iter().zip(0..).skip(1).filter(|(_, connection)| *connection != host);
+        let guests: Vec<_> = guests.map(|(player, _)| player).take(2).collect();
+        let mut since = since_us;
+        let mut seen = guests[0].wait(since, TIME_OUT, "its status", |trace| trace.is("status"))?;
+        for _ in 0..COUNTS_MAX {
+            let same = |trace: &Trace| trace.is("status") && trace.number("tick") == seen.number("tick");
+            let both = guests[1].wait(since_us, Duration::from_millis(500), "the same tick", same);
+            if let Ok(other) = both
+                && other.number("coins") == seen.number("coins")
+            {
+                return Ok(seen.number("coins").unwrap_or_default());
+            }
+            since = seen.at_us() + 1;
+            seen = guests[0].wait(since, TIME_OUT, "its status", |trace| trace.is("status"))?;
+        }
+        // They do not agree: no number is right.
+        Ok(0)
+    }
+
+    /// What each guest owns.
+    fn owned(&self) -> Result<Vec<Value>, ClusterError> {
+        let since = now_us();
+        let owned = |player: &Process| -> Result<Value, ClusterError> {
+            Ok(player.wait(since, TIME_OUT, "its status", |trace| trace.is("status"))?.value("owned").clone())
+        };
+        self.players.iter().map(owned).collect()
+    }
+
+    /// The same trace of every player that lives.
+    fn wait_all(
+        &self,
+        since_us: u64,
+        what: &str,
+        matches: impl Fn(&Trace) -> bool,
+    ) -> Result<Vec<Trace>, ClusterError> {
+        let players = self.players.iter().filter(|player| player.is_alive());
+        players.map(|player| player.wait(since_us, TIME_OUT, what, &matches)).collect()
+    }
+
+    /// When the last process got how far.
+    fn phases(&self, killed_us: u64, new_host: u64, ticks: &[Trace]) -> Result<(Phases, u64), ClusterError> {
+        let last =
+            |traces: &[Trace]| milliseconds(killed_us, traces.iter().map(Trace::at_us).max().unwrap_or_default());
+        let noticed = self.wait_all(killed_us, "that the host is lost", |trace| {
+            trace.is_event("host_lost") || trace.is_event("disconnected_from_host")
+        })?;
+        let elected = self.wait_all(killed_us, "who is elected", |trace| trace.is_event("host_elected"))?;
+        let mut reconnected = Vec::new();
+        let mut restored = Vec::new();
+        for (player, connection) in self.players.iter().zip(0..).filter(|(player, _)| player.is_alive()) {
+            if connection == new_host {
+                restored.push(player.wait(killed_us, TIME_OUT, "what it restored", |trace| trace.is("restored"))?);
+            } else {
+                let migrated = |trace: &Trace| trace.is_event("host_migrated");
+                reconnected.push(player.wait(killed_us, TIME_OUT, "that it is in the new game", migrated)?);
+            }
+        }
+        let phases = Phases {
+            noticed_ms: last(&noticed),
+            elected_ms: last(&elected),
+            restored_ms: last(&restored),
+            reconnected_ms: last(&reconnected),
+            pause_ms: last(ticks),
+        };
+        Ok((phases, restored.first().and_then(|trace| trace.number("tick")).unwrap_or_default()))
+    }
+
+    /// Starts the old host again, as a guest. Returns its connection id.
+    fn bring_back(&mut self) -> Result<u64, ClusterError> {
+        self.players[HOST] = self.player(1, &["--join", &self.join_code])?;
+        let joined = self.players[HOST].wait(0, TIME_OUT, "that it joined", |trace| trace.is("joined"))?;
+        Ok(joined.number("connection").unwrap_or(u64::MAX))
+    }
+
+    fn newest_snapshot(&self) -> Trace {
+        let newest = |traces: &[Trace]| traces.iter().rev().find(|trace| trace.is("snapshot_stored")).cloned();
+        self.players[HOST].log().look(newest).unwrap_or_default()
+    }
+
+    fn last_tick_before(&self, at_us: u64) -> u64 {
+        let last = |traces: &[Trace]| {
+            let seen = traces.iter().filter(|trace| trace.is("status") && trace.at_us() < at_us);
+            seen.filter_map(|status| status.number("tick")).max()
+        };
+        self.players.iter().filter_map(|player| player.log().look(last)).max().unwrap_or_default()
+    }
+
+    fn tell(&self, what: &str) {
+        if self.narrates {
+            println!("{:>6.2} s  {what}", self.began.elapsed().as_secs_f64());
+        }
+    }
+}
+
+impl Drop for Game {
+    /// Whoever draws gives the terminal back before it ends.
+    fn drop(&mut self) {
+        if self.draws
+            && let Some(player) = self.players.get_mut(PLAYERS as usize - 1)
+        {
+            player.say("quit");
+            // If it does not, it is killed like the others.
+            drop(player.wait_end(Duration::from_secs(2)));
+        }
+    }
+}
