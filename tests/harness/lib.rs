@@ -4,3 +4,8 @@ pub mod cluster;
 pub mod service;
 pub mod sim;
 pub mod udp_proxy;
+
+/// The examples of the README, so that they are compiled with the tests of the documentation.
+#[doc = include_str!("../../README.md")]
+#[expect(dead_code, reason = "only its documentation is of interest")]
+struct Readme;
