@@ -68,7 +68,7 @@ impl Service {
     pub async fn relay_pass(&self, player: PlayerId, id: LobbyId) -> Result<RelayPass, Error> {
         let (_, connection) = self.lobby_of(id, player).await?;
         let token = self.auth.relay_token(player, id, connection, self.clock.now()).map_err(Error::Sign)?;
-        Ok(RelayPass { relays: self.relays.addresses(), token })
+        Ok(RelayPass { relays: self.relays.addresses(id), token })
     }
 
     /// A host's grant for the relays.
