@@ -29,6 +29,7 @@ impl Driver {
         match self.migration.admit(peer, frame.epoch, now) {
             Admission::Accept => {}
             refused @ (Admission::Stale | Admission::Ahead) => {
+                self.shared.lock().stale_frames += 1;
                 return tracing::trace!(%peer, ?refused, epoch = %frame.epoch, "a frame was dropped");
             }
         }

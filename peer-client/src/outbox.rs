@@ -26,6 +26,8 @@ struct Waiting {
     /// Of `ordered`, those that no link's budget bounds.
     unbudgeted: usize,
     next_place: u64,
+    /// Unreliable messages that the game never saw.
+    dropped: u64,
     closed: bool,
 }
 
@@ -58,7 +60,7 @@ impl Outbox {
         let mut waiting = self.lock();
         if waiting.unreliable.len() >= UNRELIABLE_MAX {
             waiting.unreliable.pop_front();
-            tracing::trace!("an unreliable message was dropped: the game reads too slowly");
+            waiting.dropped += 1;
         }
         let place = waiting.place();
         waiting.unreliable.push_back((place, message));
@@ -79,6 +81,11 @@ impl Outbox {
         }
         drop(waiting);
         self.changed.notify_one();
+    }
+
+    /// Unreliable messages that were dropped because the game read too slowly.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.lock().dropped
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -175,6 +182,7 @@ mod tests {
             outbox.push_unreliable(message(number, Delivery::Unreliable));
         }
         let read = drain(&outbox);
+        assert_eq!(outbox.dropped(), 1);
         assert_eq!((read.len(), read[0].as_str(), read[1].as_str()), (1 + UNRELIABLE_MAX, "PeersUpdated", "1"));
     }
 

@@ -21,6 +21,15 @@ use crate::state::{Entry, Shared};
 /// ends with [`Event::Overrun`].
 pub const EVENTS_MAX: usize = 16 * 1024;
 
+/// What a session dropped instead of giving it to its game.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Dropped {
+    /// Frames of hosts that are not host any more, or meant for one.
+    pub stale_frames: u64,
+    /// Unreliable messages that the game did not read in time.
+    pub unread_messages: u64,
+}
+
 /// What a session asks of its driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
@@ -184,6 +193,12 @@ impl Session {
     #[must_use]
     pub fn seat_data(&self, connection: ConnectionId) -> Option<Vec<u8>> {
         self.shared.lock().seats.get(&connection).cloned()
+    }
+
+    /// What was dropped so far.
+    #[must_use]
+    pub fn dropped(&self) -> Dropped {
+        Dropped { stale_frames: self.shared.lock().stale_frames, unread_messages: self.outbox.dropped() }
     }
 
     /// Asks the game for its state and stores it at once, if this peer is host.

@@ -265,3 +265,26 @@ async fn member_with(peer_key: PeerKey, mut members: watch::Receiver<Arc<LobbyVi
     let view = members.wait_for(|view| find(view).is_some()).await.ok()?;
     find(&view)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_url_without_a_port_has_the_port_of_its_scheme() {
+        let resolved = |url| resolve(url).unwrap().to_string();
+        assert_eq!(resolved("http://127.0.0.1/lobbies"), "127.0.0.1:80");
+        assert_eq!(resolved("https://127.0.0.1"), "127.0.0.1:443");
+        assert_eq!(resolved("http://127.0.0.1:8080"), "127.0.0.1:8080");
+        assert_eq!(resolved("https://[::1]"), "[::1]:443");
+    }
+
+    #[tokio::test]
+    async fn an_unspecified_address_is_published_as_the_one_towards_the_service() {
+        let listens_on = (Ipv4Addr::UNSPECIFIED, 4000).into();
+        let address = published(listens_on, "http://127.0.0.1:8080".to_owned()).await.unwrap();
+        assert_eq!(address, (Ipv4Addr::LOCALHOST, 4000).into());
+        let definite = "192.0.2.1:4000".parse().unwrap();
+        assert_eq!(published(definite, String::new()).await.unwrap(), definite);
+    }
+}

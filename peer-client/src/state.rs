@@ -44,6 +44,8 @@ pub(crate) struct State {
     pub(crate) links: BTreeMap<ConnectionId, LinkHandle>,
     pub(crate) last_saved: Option<Arc<SavedState>>,
     pub(crate) entry: Option<Entry>,
+    /// Frames of another epoch that were dropped.
+    pub(crate) stale_frames: u64,
     // Written by the game, and by the driver on migrations.
     pub(crate) tick: u64,
     pub(crate) objects: ObjectTable,
@@ -59,6 +61,7 @@ impl Shared {
             links: BTreeMap::new(),
             last_saved: None,
             entry: None,
+            stale_frames: 0,
             tick: 0,
             objects: ObjectTable::default(),
             seats: BTreeMap::new(),

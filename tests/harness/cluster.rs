@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use xtask::cluster::{Cluster, Process, Server};
+use xtask::cluster::{Cluster, Server};
+use xtask::process::Process;
 use xtask::trace::Trace;
 
 /// Longest time for any one thing that is waited for.

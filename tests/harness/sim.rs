@@ -2,7 +2,7 @@
 //! `RelayTable` with the service's in-memory store, over a network that drops, delays, duplicates, reorders and partitions,
 //! with processes that crash, freeze, restart and leave.
 //!
-//! After every step the [`checker`] looks at what it must never see. The first forty seconds have faults; the last twenty have
+//! After every step the checker looks at what it must never see. The first forty seconds have faults; the last twenty have
 //! none, and by their end everybody must play with one host again.
 
 #![expect(clippy::print_stdout, reason = "a replayed seed prints its trace")]

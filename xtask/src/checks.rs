@@ -27,7 +27,8 @@ pub(crate) fn test(filters: &[&str]) -> Result<(), String> {
         );
     }
     if filters.is_empty() {
-        let planted = ["test", "-p", "tests", "--features", "planted-bugs", "--test", "planted_bugs"];
+        let planted =
+            ["test", "-p", "tests", "--features", "planted-bugs", "--test", "planted_bugs", "--", "--nocapture"];
         steps.run("planted bugs", &mut cargo(&planted));
         steps.run("examples in the documentation", &mut cargo(&["test", "--workspace", "--doc"]));
     }

@@ -1,23 +1,19 @@
 //! The game as one process plays it: it runs the arena while it is host, and shows the host's while it is a guest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use peer_client::protocol::id::{ConnectionId, ObjectId};
-use peer_client::{
-    Delivery, Event, Message, Output, Recipient, Request, RestoreState, Restored, Role, SavedState, Session,
-};
+use peer_client::protocol::id::ConnectionId;
+use peer_client::{Delivery, Event, Message, Output, Recipient, Request, RestoreState, Role, SavedState, Session};
 use serde_json::json;
 
 use crate::message::Packet;
+use crate::seats;
 use crate::trace;
-use crate::world::{Input, TICKS_PER_SECOND, World, scramble};
+use crate::world::{Input, Player, TICKS_PER_SECOND, World};
 
-/// The figure of the player at connection c is object `FIGURES` + c; below are the dispensers, which nobody owns.
-const FIGURES: u64 = 1000;
-const FIRST_DISPENSER: u64 = 1;
 /// Processes write their status at the same ticks, so that it can be compared; and at least this often.
 const STATUS_TICKS: u64 = TICKS_PER_SECOND / 5;
 const STATUS_INTERVAL: Duration = Duration::from_millis(200);
@@ -143,7 +139,10 @@ impl Game {
             return Ok(());
         }
         (self.status_at, self.status_tick) = (now, status_tick);
-        let player = |(connection, player): (&u32, &crate::world::Player)| json!({"connection": connection, "enabled": player.enabled, "coins": player.coins});
+        let player = |(connection, player): (&u32, &Player)| {
+            let (enabled, coins) = (player.enabled, player.coins);
+            json!({"connection": connection, "enabled": enabled, "coins": coins})
+        };
         let objects = self.session.objects();
         trace::write(
             "status",
@@ -193,18 +192,22 @@ impl Game {
         }
     }
 
-    /// Takes a guest's wish or the host's arena.
+    /// Takes a guest's wish or the host's arena. No guest can give the host an arena.
     fn receive(&mut self, message: &Message) -> io::Result<Option<News>> {
-        match Packet::decode(&message.payload) {
-            Some(Packet::Input(input)) => {
+        let runs_the_game = matches!(self.session.role(), Role::Host | Role::Becoming);
+        match (Packet::decode(&message.payload), runs_the_game) {
+            (Some(Packet::Input(input)), true) => {
                 self.inputs.insert(message.from.0, input);
                 Ok(None)
             }
-            Some(Packet::World { epoch, world }) => match World::decode(&world) {
+            (Some(Packet::World { epoch, world }), false) => match World::decode(&world) {
                 Ok(world) => self.show(epoch, world, message.from),
                 Err(error) => trace::write("malformed", json!({"error": error.to_string()})).map(|()| None),
             },
-            None => trace::write("malformed", json!({"from": message.from})).map(|()| None),
+            (Some(Packet::Input(_) | Packet::World { .. }), _) => {
+                trace::write("stale", json!({"from": message.from})).map(|()| None)
+            }
+            (None, _) => trace::write("malformed", json!({"from": message.from})).map(|()| None),
         }
     }
 
@@ -223,8 +226,9 @@ impl Game {
 
     /// The host's tick.
     fn run(&mut self, input: Input) -> io::Result<Option<News>> {
-        self.seat_players()?;
+        seats::seat_players(&self.session, &mut self.world)?;
         self.inputs.insert(self.me(), input);
+        self.inputs.retain(|connection, _| self.world.players.contains_key(connection));
         let wish = |&connection: &u32| (connection, self.inputs.get(&connection).copied().unwrap_or_default());
         let wishes = self.world.players.keys().map(wish).collect();
         self.world.step(&wishes);
@@ -254,54 +258,6 @@ impl Game {
         }
     }
 
-    /// Brings the figures in line with who is in the game, away, or gone for good.
-    fn seat_players(&mut self) -> io::Result<()> {
-        let present: BTreeSet<u32> =
-            self.session.in_game().iter().map(|connection| connection.0).chain([self.me()]).collect();
-        let members: BTreeSet<u32> = self.session.lobby().members.iter().map(|member| member.connection.0).collect();
-        let seated: Vec<(u32, bool)> = self.world.players.iter().map(|(&c, player)| (c, player.enabled)).collect();
-        for &(connection, enabled) in &seated {
-            if !members.contains(&connection) {
-                self.world.leave(connection);
-            } else if enabled && !present.contains(&connection) {
-                self.world.disable(connection);
-                self.inputs.remove(&connection);
-            }
-        }
-        for &connection in &present {
-            if seated.iter().all(|&(other, enabled)| other != connection || !enabled) {
-                self.world.enter(connection);
-                self.place_figure(connection)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Tells the library of a player's figure and of what only the host may know of the player.
-    fn place_figure(&self, connection: u32) -> io::Result<()> {
-        let (object, seat) = (ObjectId(FIGURES + u64::from(connection)), ConnectionId(connection));
-        if self.session.objects().object(object).is_some_and(|figure| figure.owner == Some(seat)) {
-            return Ok(());
-        }
-        let placed = self
-            .session
-            .place_object(object, Some(seat), b"figure".to_vec())
-            .and_then(|()| self.session.set_seat_data(seat, secret(self.world.seed, connection)));
-        match placed {
-            Ok(()) => Ok(()),
-            Err(error) => trace::write("unplaced", json!({"connection": connection, "error": error.to_string()})),
-        }
-    }
-
-    fn place_dispensers(&self) -> io::Result<()> {
-        for id in (FIRST_DISPENSER..).take(self.world.dispensers.len()) {
-            if let Err(error) = self.session.place_object(ObjectId(id), None, b"dispenser".to_vec()) {
-                trace::write("unplaced", json!({"object": id, "error": error.to_string()}))?;
-            }
-        }
-        Ok(())
-    }
-
     /// Goes on from what a host stored.
     fn restore(&mut self, request: RestoreState) -> io::Result<()> {
         let Some(snapshot) = request.snapshot() else {
@@ -315,7 +271,7 @@ impl Game {
         match World::decode(&snapshot.state) {
             Ok(world) => {
                 let generation = json!({"epoch": snapshot.generation.epoch, "seq": snapshot.generation.seq});
-                let secrets = secrets_kept(snapshot, &world);
+                let secrets = seats::secrets_kept(snapshot, &world);
                 self.inputs.clear();
                 self.world = world;
                 self.world.disable_all_but(self.me());
@@ -345,8 +301,8 @@ impl Game {
         }
         self.world_epoch = epoch;
         trace::write("first_tick", json!({"epoch": epoch, "tick": self.world.tick, "host": host}))?;
-        if host == self.session.me() && self.session.objects().object(ObjectId(FIRST_DISPENSER)).is_none() {
-            self.place_dispensers()?;
+        if host == self.session.me() {
+            seats::place_dispensers(&self.session, &self.world)?;
         }
         Ok(Some(News::FirstTick { epoch }))
     }
@@ -355,20 +311,6 @@ impl Game {
 /// The game's time at a tick. It stands still while nobody runs the game.
 const fn elapsed(tick: u64) -> Duration {
     Duration::from_micros(tick.saturating_mul(1_000_000) / TICKS_PER_SECOND)
-}
-
-/// What the host keeps of a seat and no guest sees: a number that can be computed again, so that a loss is noticed.
-fn secret(seed: u64, connection: u32) -> Vec<u8> {
-    scramble(seed ^ scramble(u64::from(connection))).to_be_bytes().to_vec()
-}
-
-/// The players whose secret came through.
-fn secrets_kept(snapshot: &Restored, world: &World) -> usize {
-    let kept = |connection: &&u32| {
-        let seat = snapshot.seats.iter().find(|seat| seat.connection.0 == **connection);
-        seat.is_some_and(|seat| seat.host_data == secret(world.seed, **connection))
-    };
-    world.players.keys().filter(kept).count()
 }
 
 /// A role as one word.

@@ -8,6 +8,7 @@ mod game;
 mod line;
 mod message;
 mod options;
+mod seats;
 mod story;
 mod trace;
 mod view;

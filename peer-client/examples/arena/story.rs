@@ -45,6 +45,8 @@ impl Story {
             News::Event(event) => {
                 if matches!(event, Event::HostLost { .. } | Event::DisconnectedFromHost { .. }) {
                     self.stands_since.get_or_insert(now);
+                } else if matches!(event, Event::HostReturned { .. } | Event::ReconnectedToHost { .. }) {
+                    self.stands_since = None;
                 }
                 sentence(event, &session.lobby())
             }
@@ -79,6 +81,7 @@ fn sentence(event: &Event, lobby: &LobbyView) -> Option<String> {
         Event::HostElected { host, epoch } => format!("{} elected, epoch {epoch}", of(host)),
         Event::HostMigrated { host, .. } => format!("in the game of {}", of(host)),
         Event::JoinedGame { host, .. } => format!("joined the game of {}", of(host)),
+        Event::ReconnectedToHost { host, .. } => format!("heard from {} again", of(host)),
         Event::RefusedByHost { host, reason } => format!("{} does not let us in: {reason}", of(host)),
         Event::DisconnectedFromHost { host } => format!("nothing heard from {}", of(host)),
         Event::HostShutDown { host } => format!("{} says goodbye", of(host)),

@@ -29,6 +29,7 @@ pub(crate) fn event(event: &Event) -> Value {
         Event::HostElected { host, epoch } => json!({"name": "host_elected", "host": host, "epoch": epoch}),
         Event::HostMigrated { host, epoch } => json!({"name": "host_migrated", "host": host, "epoch": epoch}),
         Event::JoinedGame { host, epoch } => json!({"name": "joined_game", "host": host, "epoch": epoch}),
+        Event::ReconnectedToHost { host } => peer("reconnected_to_host", "host", host),
         Event::RefusedByHost { host, reason } => json!({"name": "refused_by_host", "host": host, "reason": reason}),
         Event::DisconnectedFromHost { host } => peer("disconnected_from_host", "host", host),
         Event::HostShutDown { host } => peer("host_shut_down", "host", host),

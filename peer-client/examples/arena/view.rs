@@ -14,7 +14,7 @@ use ratatui::widgets::{Block, Paragraph, Wrap};
 use crate::game::{Game, role_name};
 use crate::line::Control;
 use crate::story::{self, Story};
-use crate::world::{Cell, Direction, HEIGHT, Input, WIDTH, World};
+use crate::world::{Cell, Direction, HEIGHT, Input, Player, WIDTH, World};
 
 const COLOURS: [Color; 6] =
     [Color::LightRed, Color::LightGreen, Color::LightBlue, Color::LightMagenta, Color::LightCyan, Color::White];
@@ -168,7 +168,7 @@ fn state_lines(game: &Game, lobby: &LobbyView) -> Vec<Line<'static>> {
 fn player_lines(game: &Game, lobby: &LobbyView) -> Vec<Line<'static>> {
     let (session, world) = (game.session(), game.world());
     let host = session.host().map(|host| host.0);
-    let line = |(&connection, player): (&u32, &crate::world::Player)| {
+    let line = |(&connection, player): (&u32, &Player)| {
         let role = match (connection == game.me(), Some(connection) == host, player.enabled) {
             (true, _, _) => format!("{}, this process", role_name(session.role())),
             (false, true, _) => "host".to_owned(),

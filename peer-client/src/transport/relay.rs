@@ -27,7 +27,7 @@ const IN_USE: Patience = Patience { silence: limits::SUSPICION, interval: limits
 const USE: Duration = Duration::from_secs(3);
 /// Questions without an answer after which this peer binds anew.
 const PROBES_MAX: u32 = 4;
-/// Questions at bind without an answer after which another of the relays is tried.
+/// Questions at bind without an answer after which the service is asked again which relay it is.
 const BIND_ATTEMPTS_MAX: u32 = 8;
 /// A token is not used for the last part of its life: it is checked by another clock.
 const TOKEN_RESERVE: Duration = Duration::from_secs(10);
@@ -62,8 +62,6 @@ struct Patience {
 struct Ticket {
     token: RelayToken,
     expires_at: Instant,
-    /// Which of its relays is tried.
-    relay: usize,
 }
 
 struct Grant {
@@ -107,18 +105,14 @@ impl Binding {
                 Some(Ok(host)) => return host,
                 Some(Err(reason)) => {
                     tracing::debug!(?reason, "the relay refused to bind");
-                    if reason == RefusedReason::Busy {
-                        current.relay += 1;
-                    } else {
-                        *ticket = None;
-                    }
+                    *ticket = None;
                     sleep(interval).await;
                 }
                 None => {
                     attempts += 1;
                     if attempts % BIND_ATTEMPTS_MAX == 0 {
                         tracing::warn!("the relay does not answer: is UDP blocked?");
-                        current.relay += 1;
+                        *ticket = self.fetch().await.or(ticket.take());
                     }
                 }
             }
@@ -233,11 +227,11 @@ impl Binding {
     }
 
     /// A token that is still good, with the socket turned to its relay.
-    async fn usable<'a>(&self, ticket: &'a mut Option<Ticket>) -> Option<&'a mut Ticket> {
+    async fn usable<'a>(&self, ticket: &'a mut Option<Ticket>) -> Option<&'a Ticket> {
         if ticket.as_ref().is_none_or(|ticket| ticket.expires_at <= Instant::now()) {
             *ticket = self.fetch().await;
         }
-        let current = ticket.as_mut()?;
+        let current = ticket.as_ref()?;
         let address = match self.relay_address {
             Some(address) => address,
             None => self.resolve(current).await?,
@@ -250,7 +244,7 @@ impl Binding {
         match self.service.relay_token(self.lobby).await {
             Ok(token) => {
                 let life = Duration::from_secs(token.expires_in_s).saturating_sub(TOKEN_RESERVE);
-                Some(Ticket { token, expires_at: Instant::now() + life.min(limits::RELAY_TOKEN_LIFE), relay: 0 })
+                Some(Ticket { token, expires_at: Instant::now() + life.min(limits::RELAY_TOKEN_LIFE) })
             }
             Err(error) => {
                 tracing::debug!(%error, "no relay token");
@@ -260,8 +254,8 @@ impl Binding {
     }
 
     async fn resolve(&self, ticket: &Ticket) -> Option<SocketAddr> {
-        let relays = &ticket.token.relays;
-        let announced = relays.get(ticket.relay % relays.len().max(1))?;
+        // Members meet at the first: whoever takes another is alone there.
+        let announced = ticket.token.relays.first()?;
         match tokio::net::lookup_host(announced.address.as_str()).await {
             Ok(mut addresses) => addresses.find(|address| self.socket.reaches(*address)),
             Err(error) => {

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use xtask::cluster::{Cluster, ClusterError, Process, Server};
+use xtask::cluster::{Cluster, Server};
+use xtask::process::{ClusterError, Process};
 use xtask::trace::{Trace, now_us};
 
 use super::Options;
