@@ -47,7 +47,8 @@ pub enum Delivery {
     /// Arrives once, after those sent before it, as long as the link lives. At most
     /// [`protocol::limits::MESSAGE_BYTES_MAX`] bytes.
     Reliable,
-    /// May be lost, and may overtake others. At most [`crate::Session::max_unreliable_bytes`] bytes.
+    /// May be lost, and may overtake others: also reliable ones, so that the first to a player who has just been let in may come
+    /// before it is in the game, and is dropped there. At most [`crate::Session::max_unreliable_bytes`] bytes.
     Unreliable,
 }
 
