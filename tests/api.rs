@@ -129,6 +129,7 @@ async fn whatever_is_wrong_with_a_request_the_answer_is_a_problem() {
     let key = player.peer_key;
     create(json!({"lobby_name": "x", "peer_key": key, "surprise": 1})).await.expect_problem("malformed");
     create(json!({"lobby_name": "x"})).await.expect_problem("malformed");
+    create(json!(["x", null, key])).await.expect_problem("malformed");
     create(json!({"lobby_name": 7, "peer_key": key})).await.expect_problem("malformed");
     let problem = create(json!({"lobby_name": "", "peer_key": key})).await.expect_problem("invalid");
     assert_eq!(problem["field"], "lobby_name");
@@ -148,6 +149,11 @@ async fn whatever_is_wrong_with_a_request_the_answer_is_a_problem() {
         request.header("content-type", "application/json").body("{\"lobby_name\": ")
     });
     broken.await.expect_problem("malformed");
+    let untyped =
+        service.send(|client, service| client.post(service.url("http", "/v1/players")).body("{\"name\": \"x\"}"));
+    untyped.await.expect_problem("unsupported_media_type");
+    service.send(|client, service| client.post(service.url("http", "/v1/players"))).await.expect_status(201);
+    service.get(&player, "/docs/nowhere.js").await.expect_problem("not_found");
     let lobby = service.create(&player, json!({})).await;
     service.get(&player, &path(&lobby, "/events")).await.expect_problem("malformed");
     service.stop().await;
@@ -194,6 +200,48 @@ async fn the_largest_snapshot_is_taken() {
     let largest = record(1, 0, &vec![7; limits::SNAPSHOT_BYTES_MAX - overhead - 8]);
     service.put_snapshot(&host, lobby.id, largest.clone()).await.expect_status(200);
     assert!(service.get(&guest, &path(&lobby, "/snapshot")).await.bytes == largest);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn uploads_that_do_not_go_on_keep_no_other_host_from_storing() {
+    let service = TestService::in_memory().await;
+    let (host, guest, lobby) = pair(&service, json!({})).await;
+    let mut trickling = Vec::new();
+    for number in 10..30 {
+        let other = service.player(number).await;
+        let theirs = service.create(&other, json!({})).await;
+        let (answer, stream) = service.begin_upload(&other, theirs.id, limits::SNAPSHOT_BYTES_MAX).await;
+        assert!(answer.starts_with("HTTP/1.1 100 "), "{answer}");
+        trickling.push((other, theirs, stream));
+    }
+    service.put_snapshot(&host, lobby.id, record(1, 1, b"one")).await.expect_status(200);
+    let (other, theirs, stream) = trickling.pop().unwrap();
+    let second = service.put_snapshot(&other, theirs.id, record(1, 1, b"one")).await.expect_status(503);
+    assert_eq!(second.expect_problem("unavailable")["retry_after_s"], 1, "one upload of a host at a time");
+    drop(stream);
+    let stolen = service.put_snapshot(&guest, lobby.id, record(1, 2, b"mine")).await.expect_status(409);
+    stolen.expect_problem("not_host");
+    drop(trickling);
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_member_that_sends_heartbeats_too_is_not_lost_with_its_socket() {
+    let service = TestService::in_memory().await;
+    let (host, guest, lobby) = pair(&service, json!({"election_delay_ms": 0})).await;
+    let mut watcher = service.listen(&guest, lobby.id, None).await;
+    watcher.resync().await;
+    let mut socket = service.listen(&host, lobby.id, None).await;
+    socket.resync().await;
+    let body = json!({"peer_key": host.peer_key});
+    service.post(&host, &path(&lobby, "/heartbeat"), body).await.expect_status(204);
+    // It is closed by the service, which has handled its end when the client hears of it.
+    socket.say_text("nonsense".into()).await;
+    socket.closed().await;
+    let third = service.player(3).await;
+    service.join(&third, &lobby).await;
+    assert!(matches!(watcher.event().await.body, EventBody::MemberJoined { .. }), "nobody was lost before");
     service.stop().await;
 }
 

@@ -218,6 +218,29 @@ async fn a_closed_lobby_keeps_no_snapshot(store: &dyn Store) {
     assert_eq!(store.due(9).await.unwrap(), []);
 }
 
+async fn a_closed_lobby_is_deleted_with_its_events_and_frees_its_code(store: &dyn Store) {
+    let lobby = created(store, 1, Settings::default()).await;
+    let open = created(store, 2, Settings::default()).await;
+    apply(store, lobby.id(), Command::Leave { connection: HOST, player: player(1) }, NOW).await;
+    let closed_at = NOW.after(limits::EMPTY_LOBBY_KEPT);
+    apply(store, lobby.id(), Command::Due, closed_at).await;
+    assert_eq!(store.delete_closed(Timestamp(closed_at.0 - 1)).await.unwrap(), 0, "not yet");
+    assert_eq!(store.delete_closed(closed_at).await.unwrap(), 1);
+    assert_eq!(store.delete_closed(closed_at).await.unwrap(), 0);
+    assert_eq!(store.load(lobby.id()).await.unwrap(), None);
+    assert_eq!(store.id_by_code(lobby.join_code()).await.unwrap(), None);
+    assert_eq!(store.events_after(lobby.id(), EventSeq(0), 9).await.unwrap(), None);
+    assert!(store.load(open.id()).await.unwrap().is_some());
+    created(store, 1, Settings::default()).await;
+}
+
+async fn a_player_whose_refresh_secret_has_expired_is_forgotten(store: &dyn Store) {
+    let gone = signed_in(store, 1, NOW).await;
+    let here = signed_in(store, 2, NOW.after(limits::REFRESH_TOKEN_LIFE)).await;
+    assert_eq!(store.player(gone.id).await.unwrap(), None);
+    assert!(store.player(here.id).await.unwrap().is_some());
+}
+
 async fn a_damaged_snapshot_and_one_of_no_lobby_are_refused(store: &dyn Store) {
     let lobby = created(store, 1, Settings::default()).await.id();
     let refused = async |lobby, bytes: Vec<u8>| match store.put_snapshot(lobby, HOST, bytes.into()).await {
@@ -351,6 +374,8 @@ suite!(
     lobbies_with_connected_members_are_found,
     a_snapshot_is_never_replaced_by_an_older_one_nor_taken_from_an_older_host,
     a_closed_lobby_keeps_no_snapshot,
+    a_closed_lobby_is_deleted_with_its_events_and_frees_its_code,
+    a_player_whose_refresh_secret_has_expired_is_forgotten,
     a_damaged_snapshot_and_one_of_no_lobby_are_refused,
     a_refresh_secret_works_until_the_next_one_was_used,
     an_expired_refresh_secret_is_refused;

@@ -9,18 +9,21 @@ use std::collections::BTreeSet;
 use std::net::UdpSocket;
 use std::time::Duration;
 
+use protocol::snapshot::Snapshot;
 use serde_json::{Value, json};
 use tests::cluster::{Game, Player};
+use tests::service::{TestService, record};
 use tests::udp_proxy::UdpProxy;
 use xtask::trace::{Trace, now_us};
 
 /// Three players in one game, with a snapshot that holds all of them. P1 hosts.
 struct Match {
-    game: Game,
     p1: Player,
     p2: Player,
     p3: Player,
     coins: u64,
+    /// Last: the players end before what they play on.
+    game: Game,
 }
 
 impl Match {
@@ -37,7 +40,7 @@ impl Match {
         p1.wait(first + 1, "another snapshot", |trace| trace.is("snapshot_stored"));
         let coins = in_game[0].number("coins").unwrap();
         assert!(coins > 0);
-        Self { game, p1, p2, p3, coins }
+        Self { p1, p2, p3, coins, game }
     }
 
     /// Checks that the players who are left go on at this epoch, with everything in its place. Returns the new host and the other.
@@ -98,6 +101,25 @@ fn enabled(status: &Trace) -> usize {
 
 fn is_enabled(status: &Trace, connection: u64) -> bool {
     players(status).iter().any(|player| player["connection"] == connection && player["enabled"] == true)
+}
+
+/// Everything that a host may ask the lobby for, asked with P1's own token as the host of epoch 1, which it is no more.
+#[tokio::main(flavor = "current_thread")]
+async fn late_requests_are_refused(it: &Match, host: &Player) {
+    let service = TestService::at(it.game.service_address());
+    let old = service.player_of(&it.game.identity_file("P1")).await;
+    let lobby = it.p1.lobby.unwrap();
+    let post = async |what: &str| service.post(&old, &format!("/v1/lobbies/{lobby}/{what}"), json!({"epoch": 1})).await;
+    let late = record(1, u64::from(u32::MAX), b"a game that nobody plays any more");
+    for refused in [service.put_snapshot(&old, lobby, late).await, post("ready").await, post("host-grant").await] {
+        let problem = refused.expect_problem("stale_epoch");
+        assert_eq!(refused.status.as_u16(), 409);
+        assert_eq!((&problem["current_epoch"], &problem["host"]), (&json!(2), &json!(host.connection)));
+    }
+    let stored = service.get(&old, &format!("/v1/lobbies/{lobby}/snapshot")).await.expect_status(200);
+    let stored = Snapshot::decode(&stored.bytes).unwrap();
+    assert_eq!(stored.generation.epoch.0, 2, "the new host's snapshot is still there");
+    service.stop().await;
 }
 
 /// Uploads of the old host that were told to be stored, though the new host restored an older one.
@@ -186,6 +208,7 @@ fn a_frozen_host_that_thaws_is_demoted_and_nothing_that_it_did_since_has_any_eff
     assert_eq!(status.text("role"), Some("guest"));
     assert_eq!(status.number("coins"), Some(it.coins));
     assert_eq!(*status.value("owned"), json!([figure(&it.p1)]));
+    late_requests_are_refused(&it, host);
     let until_us = now_us();
     for player in [&it.p2, &it.p3] {
         player.wait_status(until_us, |_| true);

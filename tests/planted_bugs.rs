@@ -4,7 +4,7 @@ use protocol::planted::{self, Bug};
 use tests::sim;
 
 /// A bug that so many seeds do not show would be missed.
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 6000;
 
 #[test]
 fn every_planted_bug_is_caught_by_a_broken_promise() {

@@ -1,7 +1,7 @@
 //! Tokens: the service's signing key, what it signs and how it verifies what comes back.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, hard_link, remove_file};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::sync::Once;
@@ -63,17 +63,10 @@ impl Auth {
     /// # Errors
     /// [`KeyError`].
     pub fn open(path: &Path) -> Result<Self, KeyError> {
-        let key = match create_private(path) {
-            Ok(mut file) => {
-                let key = new_key()?;
-                file.write_all(&key)?;
-                file.sync_all()?;
-                key
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => read_private(path)?,
-            Err(error) => return Err(error.into()),
-        };
-        Self::from_key(&key)
+        if !path.try_exists()? {
+            write_private(path, &new_key()?)?;
+        }
+        Self::from_key(&read_private(path)?)
     }
 
     /// Makes a key that ends with the process.
@@ -201,8 +194,8 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Every field is set: the library's defaults are lenient (60 s of leeway, no check of `nbf`, an absent claim passes). Times
-/// are checked by `Registered::check` on the service's own clock; the library's check reads the wall clock.
+/// Every field is set: the library's defaults are lenient. [`Registered::check`] alone judges the times, at the time that it is
+/// given; the library would read the clock once more.
 fn validation(issuer: &str, audience: Audience) -> Validation {
     let mut validation = Validation::new(Algorithm::EdDSA);
     validation.algorithms = vec![Algorithm::EdDSA];
@@ -210,10 +203,9 @@ fn validation(issuer: &str, audience: Audience) -> Validation {
     validation.set_audience(&[audience.as_str()]);
     validation.set_issuer(&[issuer]);
     validation.sub = None;
-    validation.leeway = limits::CLOCK_LEEWAY.as_secs();
     validation.reject_tokens_expiring_in_less_than = 0;
-    validation.validate_exp = true;
-    validation.validate_nbf = true;
+    validation.validate_exp = false;
+    validation.validate_nbf = false;
     validation.validate_aud = true;
     validation
 }
@@ -230,13 +222,20 @@ fn new_key() -> Result<Vec<u8>, KeyError> {
     Ok(document.as_ref().to_vec())
 }
 
-/// Makes a file that did not exist and that only its owner can read.
-fn create_private(path: &Path) -> io::Result<File> {
+/// Makes a file that only its owner can read. It has its name once it is whole: a crash leaves no half of it. If somebody else
+/// was faster, theirs stays.
+fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{:016x}", u64::from_be_bytes(random())));
+    let temporary = Path::new(&name);
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
+    let mut file = options.open(temporary)?;
+    let linked = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| hard_link(temporary, path));
+    remove_file(temporary)?;
+    linked.or_else(|error| if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
 }
 
 fn read_private(path: &Path) -> Result<Vec<u8>, KeyError> {
@@ -253,15 +252,10 @@ fn read_private(path: &Path) -> Result<Vec<u8>, KeyError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const NOW: Timestamp = Timestamp(0);
+    use crate::clock::wall;
 
     fn player() -> PlayerId {
         PlayerId::from_bytes([7; 16])
-    }
-
-    fn wall() -> Timestamp {
-        crate::clock::Clock::start().now()
     }
 
     #[test]
@@ -273,9 +267,20 @@ mod tests {
         assert_eq!(Auth::ephemeral().unwrap().verify_access(&token, wall()), Err(Refused), "another key");
         let relay = auth.relay_token(player(), LobbyId::from_bytes([1; 16]), ConnectionId(0), wall()).unwrap();
         assert_eq!(auth.verify_access(&relay, wall()), Err(Refused), "another audience");
-        let old = auth.access_token(player(), NOW).unwrap();
+        let old = auth.access_token(player(), Timestamp(0)).unwrap();
         assert_eq!(auth.verify_access(&old, wall()), Err(Refused), "expired");
         assert_eq!(auth.verify_access("", wall()), Err(Refused));
+    }
+
+    #[test]
+    fn a_token_is_judged_by_the_time_that_is_given_and_by_no_other_clock() {
+        let auth = Auth::ephemeral().unwrap();
+        for at in [Timestamp(1_000_000), wall(), Timestamp(9_000_000_000_000)] {
+            let token = auth.access_token(player(), at).unwrap();
+            assert_eq!(auth.verify_access(&token, at), Ok(player()));
+            assert_eq!(auth.verify_access(&token, at.after(2 * limits::ACCESS_TOKEN_LIFE)), Err(Refused), "expired");
+            assert_eq!(auth.verify_access(&token, Timestamp(at.0 - 60_000)), Err(Refused), "not yet");
+        }
     }
 
     #[test]
@@ -302,12 +307,17 @@ mod tests {
     #[cfg(unix)]
     fn the_key_is_kept_in_a_private_file_and_a_readable_one_is_refused() {
         use std::os::unix::fs::PermissionsExt;
-        let path = std::env::temp_dir().join(format!("understudy-key-{:?}", LobbyId::from_bytes(random())));
+        let folder = std::env::temp_dir().join(format!("understudy-{:016x}", u64::from_be_bytes(random())));
+        std::fs::create_dir(&folder).unwrap();
+        let path = folder.join("key.der");
         let kid = Auth::open(&path).unwrap().kid;
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(Auth::open(&path).unwrap().kid, kid, "the same key after a restart");
+        write_private(&path, &new_key().unwrap()).unwrap();
+        assert_eq!(Auth::open(&path).unwrap().kid, kid, "whoever is first stays");
+        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "nothing else is left");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(matches!(Auth::open(&path), Err(KeyError::Exposed)));
-        std::fs::remove_file(&path).unwrap();
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

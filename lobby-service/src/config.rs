@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// Where the API listens.
 pub const HTTP_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
-/// Where the relay in this process listens: STUN's port, which it answers too.
+/// Where the relay in this process listens: STUN's port, which firewalls often let through. It speaks no STUN.
 pub const RELAY_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 3478);
 
 /// Where lobbies are kept.
@@ -49,6 +49,30 @@ pub struct Relay {
     pub advertise: Option<String>,
 }
 
+/// What must not be logged (P18).
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<T: Into<String>> From<T> for Secret {
+    fn from(text: T) -> Self {
+        Self(text.into())
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
 /// All choices.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -61,7 +85,7 @@ pub struct Config {
     /// The relay in this process, if any.
     pub relay: Option<Relay>,
     /// What relays in other processes show to register; without it none can.
-    pub relay_secret: Option<String>,
+    pub relay_secret: Option<Secret>,
 }
 
 impl Config {
@@ -82,6 +106,12 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_secret_is_not_in_what_is_logged_of_the_choices() {
+        let config = Config { relay_secret: Some("hush".into()), ..Config::ephemeral() };
+        assert!(!format!("{config:?}").contains("hush"));
+    }
 
     #[test]
     fn a_database_is_memory_or_a_file() {

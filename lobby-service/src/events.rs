@@ -70,9 +70,11 @@ pub(crate) struct Subscription {
 
 impl Rooms {
     /// Listens to a lobby. Call in the lobby's turn, so that the room starts with what is saved.
-    pub(crate) fn subscribe(self: &Arc<Self>, lobby: &Lobby) -> Subscription {
+    ///
+    /// Before `back_by` the members who have come back are not all of them.
+    pub(crate) fn subscribe(self: &Arc<Self>, lobby: &Lobby, back_by: Option<Instant>) -> Subscription {
         let mut rooms = self.lock();
-        let room = rooms.entry(lobby.id()).or_insert_with(|| Room::new(lobby));
+        let room = rooms.entry(lobby.id()).or_insert_with(|| Room::new(lobby, back_by));
         room.listeners += 1;
         Subscription { rooms: Arc::clone(self), lobby: lobby.id(), newest: room.newest.subscribe() }
     }
@@ -80,6 +82,11 @@ impl Rooms {
     /// Whether anybody listens to anything.
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().is_empty()
+    }
+
+    /// The newest event that a lobby's listeners know of, if anybody listens.
+    pub(crate) fn newest(&self, lobby: LobbyId) -> Option<EventSeq> {
+        self.lock().get(&lobby).map(|room| *room.newest.borrow())
     }
 
     /// A lobby was saved with these events.
@@ -115,13 +122,14 @@ impl Rooms {
 }
 
 impl Room {
-    fn new(lobby: &Lobby) -> Self {
+    fn new(lobby: &Lobby, back_by: Option<Instant>) -> Self {
+        let epoch = lobby.epoch();
         Self {
             listeners: 0,
             newest: watch::Sender::new(lobby.last_event()),
             recent: VecDeque::new(),
             lobby: lobby.clone(),
-            suspicion: Suspicion::new(lobby.epoch()),
+            suspicion: back_by.map_or_else(|| Suspicion::new(epoch), |from| Suspicion::resumed(epoch, from)),
             telling: false,
             armed: None,
         }

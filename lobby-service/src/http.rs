@@ -26,6 +26,8 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use protocol::error::ErrorCode;
 use protocol::limits;
@@ -38,6 +40,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
+use crate::config::Secret;
 use crate::error::Problem;
 use crate::service::Service;
 
@@ -94,19 +97,26 @@ pub fn description() -> Description {
 }
 
 /// The whole API. `relay_secret` admits relays of other processes.
-pub(crate) fn router(service: Arc<Service>, relay_secret: Option<String>) -> Router {
+pub(crate) fn router(service: Arc<Service>, relay_secret: Option<Secret>) -> Router {
     let (router, description) = documented().split_for_parts();
     let router = match relay_secret {
         Some(secret) => router.merge(relay_control::router(secret)),
         None => router,
     };
     router
-        .merge(SwaggerUi::new("/docs").url("/openapi.json", description))
+        .merge(
+            Router::from(SwaggerUi::new("/docs").url("/openapi.json", description)).layer(map_response(no_such_page)),
+        )
         .fallback(nothing_here)
         .method_not_allowed_fallback(other_method)
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES_MAX))
         .layer(CatchPanicLayer::custom(panicked))
         .with_state(service)
+}
+
+/// The pages answer an unknown path with a bare status.
+async fn no_such_page(response: Response) -> Response {
+    if response.status() == StatusCode::NOT_FOUND { nothing_here().await.into_response() } else { response }
 }
 
 async fn nothing_here() -> Problem {

@@ -131,7 +131,7 @@ async fn start_relay(
         tracing::warn!("peers are told an address of the relay that leads nowhere: choose the one to advertise");
     }
     let address = choice.advertise.clone().unwrap_or_else(|| running.address.to_string());
-    service.relays.add(address, running.orders());
+    service.relays.add_local(address, running.orders());
     if let Some(mut sounds) = running.take_sounds() {
         let service = Arc::clone(service);
         tasks.spawn(async move {
@@ -146,7 +146,7 @@ async fn start_relay(
 async fn serve(
     listener: TcpListener,
     service: Arc<Service>,
-    relay_secret: Option<String>,
+    relay_secret: Option<config::Secret>,
     stopped: oneshot::Receiver<()>,
 ) {
     let listener = listener.tap_io(|stream| {

@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use lobby_service::config::{Config, Database, HTTP_LISTEN, Key, RELAY_LISTEN, Relay};
+use lobby_service::config::{Config, Database, HTTP_LISTEN, Key, RELAY_LISTEN, Relay, Secret};
 use lobby_service::{Running, auth, http};
 use tracing_subscriber::EnvFilter;
+
+/// The environment variable that may hold the relays' secret.
+const RELAY_SECRET: &str = "UNDERSTUDY_RELAY_SECRET";
 
 /// Keeps lobbies, and the game alive when a host is lost.
 #[derive(Debug, Parser)]
@@ -32,9 +35,10 @@ struct Arguments {
     /// Runs no relay in this process.
     #[arg(long, env = "UNDERSTUDY_NO_RELAY")]
     no_relay: bool,
-    /// What relays of other processes show to register. Better given by the environment than by the command line.
-    #[arg(long, env = "UNDERSTUDY_RELAY_SECRET", hide_env_values = true)]
-    external_relay_secret: Option<String>,
+    /// File that holds what relays of other processes show to register. Without it UNDERSTUDY_RELAY_SECRET counts, if it is set:
+    /// the command line, which everybody on the machine can read, never holds the secret itself.
+    #[arg(long, env = "UNDERSTUDY_RELAY_SECRET_FILE")]
+    relay_secret_file: Option<PathBuf>,
     /// What is logged, as in RUST_LOG.
     #[arg(long, env = "UNDERSTUDY_LOG", default_value = "info")]
     log: String,
@@ -44,15 +48,24 @@ struct Arguments {
 }
 
 impl Arguments {
-    fn config(self) -> Config {
+    fn config(self) -> std::io::Result<Config> {
+        let relay_secret = self.relay_secret()?;
         let relay = Relay { listen: self.relay_listen, advertise: self.relay_advertise };
-        Config {
+        Ok(Config {
             listen: self.listen,
             database: self.database,
             key: Key::File(self.key_file),
             relay: (!self.no_relay).then_some(relay),
-            relay_secret: self.external_relay_secret.filter(|secret| !secret.is_empty()),
-        }
+            relay_secret,
+        })
+    }
+
+    fn relay_secret(&self) -> std::io::Result<Option<Secret>> {
+        let text = match &self.relay_secret_file {
+            Some(path) => std::fs::read_to_string(path)?,
+            None => std::env::var(RELAY_SECRET).unwrap_or_default(),
+        };
+        Ok(Some(text.trim()).filter(|text| !text.is_empty()).map(Secret::from))
     }
 }
 
@@ -83,7 +96,7 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     auth::install_provider();
     tokio::runtime::Runtime::new()?.block_on(async {
-        let running = lobby_service::start(arguments.config()).await?;
+        let running = lobby_service::start(arguments.config()?).await?;
         announce(&running)?;
         until_told_to_stop().await?;
         tracing::info!("stopping");

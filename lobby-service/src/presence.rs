@@ -14,7 +14,7 @@ use crate::service::Service;
 
 /// If the task wakes this much later than it wished to, the process (or the machine) was stopped for a while, and what did
 /// not come in the meantime says nothing about the members.
-const STALL: Duration = Duration::from_secs(1);
+pub(crate) const STALL: Duration = Duration::from_secs(1);
 
 /// What a socket is told by others than its client.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -62,10 +62,18 @@ impl Leases {
         (socket, receiver)
     }
 
-    /// A sign of life by REST. A socket of another process in this seat is closed.
-    pub(crate) fn heartbeat(&self, seat: Seat, peer_key: PeerKey) {
+    /// A member took its seat, or the service came back. A socket of another process in this seat is closed.
+    pub(crate) fn give(&self, seat: Seat, peer_key: PeerKey) {
         let mut state = self.lock();
         if let Some(replaced) = state.machine.heartbeat(seat, peer_key, Instant::now()) {
+            state.close(replaced, CloseReason::Replaced);
+        }
+    }
+
+    /// A heartbeat by REST. A socket of another process in this seat is closed.
+    pub(crate) fn beat(&self, seat: Seat, peer_key: PeerKey) {
+        let mut state = self.lock();
+        if let Some(replaced) = state.machine.beat(seat, peer_key, Instant::now()) {
             state.close(replaced, CloseReason::Replaced);
         }
     }
@@ -82,7 +90,7 @@ impl Leases {
         if state.by_seat.get(&seat) == Some(&socket) {
             state.by_seat.remove(&seat);
         }
-        state.machine.closed(seat, socket)
+        state.machine.closed(seat, socket, Instant::now())
     }
 
     /// A seat was given up; its socket is closed.
@@ -162,7 +170,7 @@ pub(crate) async fn watch(service: Arc<Service>) {
         tokio::time::sleep_until(planned.into()).await;
         if Instant::now() > planned + STALL {
             tracing::warn!("the process was stopped for a while; every member gets a full term");
-            service.leases.renew_all();
+            service.was_away();
         }
         for lost in service.leases.expired() {
             service.lose(lost);

@@ -16,10 +16,25 @@ const REVOKED_MAX: usize = 65_536;
 /// After this long no token of a seat that was given up is valid.
 const REVOKED_FOR: Duration = limits::RELAY_TOKEN_LIFE.saturating_add(limits::CLOCK_LEEWAY);
 
+/// A relay whose control socket ended stays listed for this long: its datagrams may well go on, and a blip is not to split a
+/// lobby.
+const GONE_KEPT: Duration = Duration::from_secs(30);
+
+/// Where a relay's orders go.
+#[derive(Debug)]
+enum Link {
+    /// To this process. It is never dropped; what does not fit into its queue is counted.
+    Local { orders: mpsc::Sender<Order>, missed: u64 },
+    /// To another process.
+    Remote(mpsc::Sender<Order>),
+    /// Nowhere, since then.
+    Gone(Instant),
+}
+
 #[derive(Debug)]
 struct Relay {
     address: String,
-    orders: mpsc::Sender<Order>,
+    link: Link,
 }
 
 #[derive(Debug, Default)]
@@ -38,9 +53,17 @@ pub(crate) struct Relays {
 }
 
 impl Relays {
-    /// Adds a relay and sends it what it must know. Returns its number; `None` if there are too many.
-    pub(crate) fn add(&self, address: String, orders: mpsc::Sender<Order>) -> Option<u64> {
+    /// Adds the relay of this process.
+    pub(crate) fn add_local(&self, address: String, orders: mpsc::Sender<Order>) {
+        self.lock().add(address, Link::Local { orders, missed: 0 });
+    }
+
+    /// Adds a relay of another process and sends it what it must know. One that had its address before gives way to it. Returns
+    /// its number; `None` if there are too many.
+    pub(crate) fn add(&self, address: String, orders: mpsc::Sender<Order>, now: Instant) -> Option<u64> {
         let mut state = self.lock();
+        state.relays.retain(|_, relay| relay.address != address || matches!(relay.link, Link::Local { .. }));
+        state.forget_gone(now);
         if state.relays.len() >= RELAYS_MAX {
             return None;
         }
@@ -52,21 +75,23 @@ impl Relays {
                 break;
             }
         }
-        let id = state.next;
-        state.next += 1;
-        state.relays.insert(id, Relay { address, orders });
-        Some(id)
+        Some(state.add(address, Link::Remote(orders)))
     }
 
-    /// A relay is gone.
-    pub(crate) fn remove(&self, id: u64) {
-        self.lock().relays.remove(&id);
+    /// A relay's control socket has ended.
+    pub(crate) fn remove(&self, id: u64, now: Instant) {
+        if let Some(relay) = self.lock().relays.get_mut(&id)
+            && matches!(relay.link, Link::Remote(_))
+        {
+            relay.link = Link::Gone(now);
+        }
     }
 
     /// Where the members of a lobby reach the relays, best first. All are told the same one, for as long as it is there, however
     /// many others come and go: members at different relays would not find each other.
-    pub(crate) fn addresses(&self, lobby: LobbyId) -> Vec<String> {
+    pub(crate) fn addresses(&self, lobby: LobbyId, now: Instant) -> Vec<String> {
         let mut state = self.lock();
+        state.forget_gone(now);
         let mut addresses: Vec<_> = state.relays.values().map(|relay| relay.address.clone()).collect();
         let met = state.meeting.get(&lobby).cloned();
         // Ranked by a hash, so that lobbies are spread, and a service that was restarted ranks as it did before.
@@ -78,17 +103,13 @@ impl Relays {
         addresses
     }
 
-    /// Sends an order to all relays. One that does not take it is dropped, and registers anew.
+    /// Sends an order to all relays. One of another process that does not take it has to register anew.
     pub(crate) fn order(&self, order: Order) {
         let mut state = self.lock();
         state.remember(order);
-        state.relays.retain(|_, relay| match relay.orders.try_send(order) {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::error!(%error, "a relay takes no orders and is not used any more");
-                false
-            }
-        });
+        for relay in state.relays.values_mut() {
+            relay.link.send(order);
+        }
     }
 
     /// Nothing in here panics half way, so that a poisoned lock guards a whole state.
@@ -97,7 +118,41 @@ impl Relays {
     }
 }
 
+impl Link {
+    fn send(&mut self, order: Order) {
+        match self {
+            Self::Local { orders, missed } => {
+                if let Err(error) = orders.try_send(order) {
+                    *missed += 1;
+                    tracing::error!(%error, missed, "the relay of this process missed an order");
+                }
+            }
+            Self::Remote(orders) => {
+                if let Err(error) = orders.try_send(order) {
+                    tracing::error!(%error, "a relay takes no orders and has to register anew");
+                    *self = Self::Gone(Instant::now());
+                }
+            }
+            Self::Gone(_) => {}
+        }
+    }
+}
+
 impl State {
+    fn add(&mut self, address: String, link: Link) -> u64 {
+        let id = self.next;
+        self.next += 1;
+        self.relays.insert(id, Relay { address, link });
+        id
+    }
+
+    fn forget_gone(&mut self, now: Instant) {
+        self.relays.retain(|_, relay| match relay.link {
+            Link::Gone(since) => now.saturating_duration_since(since) < GONE_KEPT,
+            Link::Local { .. } | Link::Remote(_) => true,
+        });
+    }
+
     fn forget_expired(&mut self) {
         let now = Instant::now();
         self.revoked.retain(|_, &mut at| now - at < REVOKED_FOR);
@@ -135,13 +190,13 @@ mod tests {
 
     fn relays(addresses: &[&str]) -> (Relays, Vec<mpsc::Receiver<Order>>) {
         let relays = Relays::default();
-        let orders = addresses.iter().map(|address| {
-            let (sender, receiver) = mpsc::channel(1);
-            relays.add((*address).to_owned(), sender);
-            receiver
-        });
-        let orders = orders.collect();
+        let orders = addresses.iter().map(|address| add(&relays, address, Instant::now()).1).collect();
         (relays, orders)
+    }
+
+    fn add(relays: &Relays, address: &str, now: Instant) -> (u64, mpsc::Receiver<Order>) {
+        let (sender, receiver) = mpsc::channel(1);
+        (relays.add(address.to_owned(), sender, now).unwrap(), receiver)
     }
 
     fn lobby(number: u8) -> LobbyId {
@@ -150,24 +205,47 @@ mod tests {
 
     #[test]
     fn the_members_of_a_lobby_meet_at_one_relay_while_others_come_and_go() {
-        let (relays, _orders) = relays(&["a:1", "b:1"]);
-        let before: Vec<_> = (0..LOBBIES).map(|number| relays.addresses(lobby(number))).collect();
+        let (now, (relays, _orders)) = (Instant::now(), relays(&["a:1", "b:1"]));
+        let orders = |relays: &Relays, now| -> Vec<_> {
+            (0..LOBBIES).map(|number| relays.addresses(lobby(number), now)).collect()
+        };
+        let before = orders(&relays, now);
         assert!(before.iter().any(|order| order[0] == "a:1") && before.iter().any(|order| order[0] == "b:1"));
-        let (sender, _orders) = mpsc::channel(1);
-        let third = relays.add("c:1".to_owned(), sender).unwrap();
-        let after: Vec<_> = (0..LOBBIES).map(|number| relays.addresses(lobby(number))).collect();
+        let (third, _orders) = add(&relays, "c:1", now);
+        let after = orders(&relays, now);
         assert!(before.iter().zip(&after).all(|(before, after)| before[0] == after[0]));
-        relays.remove(third);
-        assert!((0..LOBBIES).all(|number| relays.addresses(lobby(number)) == before[usize::from(number)]));
+        relays.remove(third, now);
+        assert_eq!(orders(&relays, now + GONE_KEPT), before);
     }
 
     #[test]
-    fn a_relay_that_is_gone_is_replaced_by_the_same_one_for_everybody() {
-        let (relays, _orders) = relays(&["a:1", "b:1"]);
-        let first = relays.addresses(lobby(1))[0].clone();
-        relays.remove(if first == "a:1" { 0 } else { 1 });
-        let second = relays.addresses(lobby(1));
+    fn a_relay_that_is_gone_is_replaced_by_the_same_one_for_everybody_and_not_for_a_blip() {
+        let (now, (relays, _orders)) = (Instant::now(), relays(&["a:1", "b:1"]));
+        let first = relays.addresses(lobby(1), now)[0].clone();
+        let id = if first == "a:1" { 0 } else { 1 };
+        relays.remove(id, now);
+        let blip = now + GONE_KEPT / 2;
+        assert_eq!(relays.addresses(lobby(1), blip)[0], first, "it may come back");
+        let (again, _orders) = add(&relays, &first, blip);
+        relays.remove(id, blip);
+        assert_eq!(relays.addresses(lobby(1), blip + GONE_KEPT)[0], first, "it is back");
+        relays.remove(again, blip);
+        let second = relays.addresses(lobby(1), blip + GONE_KEPT);
         assert_eq!(second.len(), 1);
         assert_ne!(second[0], first);
+    }
+
+    #[test]
+    fn a_full_queue_of_orders_ends_no_relay_of_this_process() {
+        let relays = Relays::default();
+        let (sender, mut orders) = mpsc::channel(1);
+        relays.add_local("a:1".to_owned(), sender);
+        for number in 0..3 {
+            relays.order(Order::Close { lobby: lobby(number) });
+        }
+        assert_eq!(orders.try_recv(), Ok(Order::Close { lobby: lobby(0) }));
+        relays.order(Order::Close { lobby: lobby(9) });
+        assert_eq!(orders.try_recv(), Ok(Order::Close { lobby: lobby(9) }));
+        assert_eq!(relays.addresses(lobby(1), Instant::now()), ["a:1"]);
     }
 }

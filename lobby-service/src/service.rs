@@ -7,10 +7,13 @@ mod host;
 mod lobbies;
 mod players;
 mod seat;
+mod snapshots;
 mod suspicion;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use protocol::commit::{Commit, Outcome, Step};
@@ -20,7 +23,7 @@ use protocol::limits;
 use protocol::lobby::{Command, Lobby};
 use protocol::message::{CloseReason, Event, EventBody};
 use protocol::presence::Lost;
-use tokio::sync::{Mutex, MutexGuard, Semaphore};
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::auth::Auth;
 use crate::clock::Clock;
@@ -34,11 +37,11 @@ pub use host::RelayPass;
 pub use lobbies::{Joined, NewLobby, Profile};
 pub use players::SignedIn;
 pub(crate) use seat::SeatSocket;
+use snapshots::Snapshots;
+pub(crate) use snapshots::Upload;
 
 /// Locks that the lobbies share: more than there are commands at once.
 const TURNS: usize = 64;
-/// Snapshots that are received at the same time, each up to 16 MiB in memory.
-const UPLOADS_MAX: usize = 16;
 /// Time between two attempts to tell a lobby whom it has lost, while the store is away.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -83,8 +86,12 @@ pub struct Service {
     pub(crate) rooms: Arc<Rooms>,
     pub(crate) deadlines: Deadlines,
     pub(crate) relays: Relays,
-    uploads: Semaphore,
+    snapshots: Snapshots,
     turns: [Mutex<()>; TURNS],
+    /// How often the service or its store was away; the start is the first time.
+    absences: AtomicU64,
+    /// After how many of them every lobby has had its time again.
+    resumed: AtomicU64,
     stopping: AtomicBool,
 }
 
@@ -100,8 +107,10 @@ impl Service {
             rooms: Arc::default(),
             deadlines: Deadlines::default(),
             relays: Relays::default(),
-            uploads: Semaphore::new(UPLOADS_MAX),
+            snapshots: Snapshots::default(),
             turns: std::array::from_fn(|_| Mutex::new(())),
+            absences: AtomicU64::new(1),
+            resumed: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
         })
     }
@@ -124,7 +133,7 @@ impl Service {
         loop {
             let page = self.store.connected_lobbies(after, limits::LIST_PAGE_MAX).await?;
             for lobby in &page {
-                lobby.connected().for_each(|(connection, key)| self.leases.heartbeat((lobby.id(), connection), key));
+                lobby.connected().for_each(|(connection, key)| self.leases.give((lobby.id(), connection), key));
             }
             match page.last() {
                 Some(last) => after = Some(last.id()),
@@ -151,13 +160,24 @@ impl Service {
         self.turns[usize::from(lobby.as_bytes()[0]) % TURNS].lock().await
     }
 
-    /// As [`Self::execute`], for who has the turn.
+    /// As [`Self::execute`], for who has the turn. After an absence the lobby gets its time again first: nobody is judged by
+    /// time in which it could not be heard.
     async fn decide(self: &Arc<Self>, lobby: LobbyId, command: Command) -> Result<Box<Lobby>, Error> {
+        if self.resumed.load(Ordering::SeqCst) < self.absences() {
+            self.commit(lobby, Command::Resume).await?;
+        }
+        self.commit(lobby, command).await
+    }
+
+    async fn commit(self: &Arc<Self>, lobby: LobbyId, command: Command) -> Result<Box<Lobby>, Error> {
         let (mut commit, mut step) = Commit::new(lobby, command);
         loop {
             step = match step {
                 Step::Load(id) => {
                     let row = self.stored(self.store.load(id).await)?;
+                    if let Some((lobby, _)) = &row {
+                        self.catch_up(lobby).await?;
+                    }
                     commit.loaded(row, self.clock.now())
                 }
                 Step::Save { expected, lobby, events } => {
@@ -171,6 +191,17 @@ impl Service {
                 Step::Done(outcome) => return self.finish(outcome),
             };
         }
+    }
+
+    /// A save may have been made although the store's answer was lost: then those who listen are told now.
+    async fn catch_up(self: &Arc<Self>, lobby: &Lobby) -> Result<(), Error> {
+        let Some(known) = self.rooms.newest(lobby.id()).filter(|&known| known < lobby.last_event()) else {
+            return Ok(());
+        };
+        let events = self.stored(self.store.events_after(lobby.id(), known, limits::EVENTS_PAGE).await)?;
+        self.publish(lobby, &events.unwrap_or_default());
+        self.settled(lobby);
+        Ok(())
     }
 
     fn finish(self: &Arc<Self>, outcome: Outcome) -> Result<Box<Lobby>, Error> {
@@ -226,10 +257,26 @@ impl Service {
 
     /// What to do with a failure of the store: members whose signs of life could not be handled are not to suffer from it.
     fn stored<T>(&self, result: Result<T, StoreError>) -> Result<T, Error> {
-        result.map_err(|error| {
-            self.leases.renew_all();
-            error.into()
-        })
+        if let Err(StoreError::Unavailable(_)) = result {
+            self.was_away();
+        }
+        Ok(result?)
+    }
+
+    /// Nothing could be heard for a while: every member gets a full term, and every lobby its time again.
+    pub(crate) fn was_away(&self) {
+        self.leases.renew_all();
+        self.absences.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How often that was so.
+    pub(crate) fn absences(&self) -> u64 {
+        self.absences.load(Ordering::SeqCst)
+    }
+
+    /// After so many absences no lobby has a deadline that has passed.
+    pub(crate) fn has_resumed(&self, absences: u64) {
+        self.resumed.fetch_max(absences, Ordering::SeqCst);
     }
 
     /// Events after a number, with their messages; `None` if they are not kept any more.
@@ -258,7 +305,13 @@ impl Service {
                         return;
                     }
                     match service.decide(lobby, command.clone()).await {
-                        Err(Error::Store(error)) => tracing::warn!(%error, "a lost member could not be recorded yet"),
+                        Err(Error::Store(error @ StoreError::Unavailable(_))) => {
+                            tracing::warn!(%error, "a lost member could not be recorded yet");
+                        }
+                        Err(Error::Store(error @ StoreError::Corrupt { .. })) => {
+                            tracing::error!(%lobby, %error, "a lost member cannot be recorded");
+                            return;
+                        }
                         Ok(_) | Err(_) => return,
                     }
                 }

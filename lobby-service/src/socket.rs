@@ -32,13 +32,15 @@ enum End {
 
 /// Serves one socket to its end.
 pub(crate) async fn serve(mut socket: WebSocket, service: Arc<Service>, lobby: LobbyId, player: PlayerId) {
-    let end = match hello(&mut socket).await {
+    let (end, seat) = match hello(&mut socket).await {
         Ok((peer_key, after)) => match service.open_socket(player, lobby, peer_key).await {
             Ok(seat) => Conversation { service, seat, sent: EventSeq(0) }.run(&mut socket, after).await,
-            Err(error) => End::Close(refused(&error)),
+            Err(error) => (End::Close(refused(&error)), None),
         },
-        Err(end) => end,
+        Err(end) => (end, None),
     };
+    // A service that stops waits for its seats. Whoever is closed for another reason is lost before the farewell.
+    let _seat = seat.filter(|_| end == End::Close(CloseReason::GoingAway));
     if let End::Close(reason) = end {
         close(&mut socket, reason).await;
     }
@@ -112,10 +114,11 @@ struct Conversation {
 }
 
 impl Conversation {
-    async fn run(mut self, socket: &mut WebSocket, after: Option<EventSeq>) -> End {
+    /// Returns why it ended, and the seat.
+    async fn run(mut self, socket: &mut WebSocket, after: Option<EventSeq>) -> (End, Option<SeatSocket>) {
         match self.talk(socket, after).await {
             Ok(never) => match never {},
-            Err(end) => end,
+            Err(end) => (end, Some(self.seat)),
         }
     }
 

@@ -95,12 +95,19 @@ pub struct Player {
 }
 
 /// A refresh token: its family, and the hash of its secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RefreshHash {
     /// Given at sign-in, the same over every rotation.
     pub family: [u8; 16],
     /// BLAKE3-256 of the secret.
     pub hash: [u8; 32],
+}
+
+impl std::fmt::Debug for RefreshHash {
+    /// Without the hash (P18).
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RefreshHash").finish_non_exhaustive()
+    }
 }
 
 /// What every store does.
@@ -115,7 +122,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The lobby that a join code belongs to.
     async fn id_by_code(&self, code: JoinCode) -> Result<Option<LobbyId>, StoreError>;
 
-    /// Public open lobbies with free seats, by id, after the given one.
+    /// Public open lobbies with free seats, by id, after the given one. One that cannot be read is left out, here and below.
     async fn list(&self, after: Option<LobbyId>, limit: u32) -> Result<Vec<Lobby>, StoreError>;
 
     /// Lobbies that have connected members, by id, after the given one.
@@ -144,13 +151,16 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The newest snapshot, checked against its checksum.
     async fn latest_snapshot(&self, lobby: LobbyId) -> Result<Option<(Header, Bytes)>, StoreError>;
 
-    /// Adds a player with its first refresh token, and forgets refresh tokens that have expired.
+    /// Adds a player with its first refresh token, and forgets players whose refresh tokens have expired: nobody can be them.
     async fn create_player(
         &self,
         player: &Player,
         token: &RefreshHash,
         expires_at: Timestamp,
     ) -> Result<(), StoreError>;
+
+    /// Deletes some lobbies that were closed at this time or before, with all that is theirs. Returns how many.
+    async fn delete_closed(&self, until: Timestamp) -> Result<u64, StoreError>;
 
     /// A player.
     async fn player(&self, id: PlayerId) -> Result<Option<Player>, StoreError>;
@@ -200,4 +210,9 @@ fn is_listed(lobby: &Lobby) -> bool {
     lobby.settings().visibility == protocol::lobby::Visibility::Public
         && !lobby.is_closed()
         && lobby.member_count() < lobby.settings().max_members as usize
+}
+
+/// When a lobby was closed, if it was closed by the last of these events.
+fn closed_at(events: &[Event]) -> Option<Timestamp> {
+    events.last().map(|event| event.at)
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use protocol::frame::{Hello, HostHint, RelayFrame};
-use protocol::id::{ConnectionId, HostEpoch, LobbyId};
+use protocol::id::{ConnectionId, HostEpoch, LobbyId, PeerKey};
 use protocol::limits;
 use protocol::message::{ClientMessage, CloseReason, LobbyView, ServerMessage};
 use protocol::migration::{Effect, GuestLink, Migration, Notice, ReadyAnswer, Role as Part};
@@ -21,9 +21,9 @@ use crate::builder::Settings;
 use crate::event::{Event, Output, Role};
 use crate::guest::Dialing;
 use crate::leaving::Leaving;
-use crate::link::LinkId;
+use crate::link::{LinkId, UnreadBudgets};
 use crate::outbox::Outbox;
-use crate::request::{Request, SavedState};
+use crate::request::{Request, Saved};
 use crate::saving::{Snapshots, Stored};
 use crate::service::Service;
 use crate::session::Command;
@@ -66,7 +66,7 @@ pub(crate) enum Input {
     /// The game has decided about a player.
     Decided { guest: ConnectionId, id: LinkId, result: Result<(), String> },
     /// The game's state; `None`: it skipped.
-    Saved { epoch: HostEpoch, state: Option<SavedState> },
+    Saved { epoch: HostEpoch, state: Option<Saved> },
     /// A snapshot was stored, or not.
     Stored(Stored),
     /// The seat was given up.
@@ -76,6 +76,8 @@ pub(crate) enum Input {
 /// A guest at the door.
 pub(crate) struct Arrived {
     pub(crate) peer: ConnectionId,
+    /// What its link has proven. The member may have another by the time the guest is let in.
+    pub(crate) peer_key: PeerKey,
     pub(crate) epoch: HostEpoch,
     pub(crate) hello: Hello,
     pub(crate) link: Link,
@@ -107,6 +109,7 @@ pub(crate) struct Driver {
     pub(crate) early: Vec<(Box<Arrived>, Instant)>,
     pub(crate) leaving: Option<Leaving>,
     pub(crate) next_link: u64,
+    pub(crate) unread: UnreadBudgets,
     pub(crate) heartbeat_at: Instant,
     pub(crate) resync_at: Resync,
     /// As the game was told last.
@@ -172,6 +175,10 @@ impl Driver {
             self.do_effects();
         }
         if self.heartbeat_at <= now {
+            // After a pause of this process, what guests said meanwhile is taken first.
+            if now < self.heartbeat_at + limits::HEARTBEAT {
+                self.let_silent_guests_go(now);
+            }
             self.heartbeat_at = now + limits::HEARTBEAT;
             let state = self.shared.lock();
             state.links.values().for_each(|link| link.heartbeat(state.tick));
@@ -298,7 +305,7 @@ impl Driver {
 
     fn do_effect(&mut self, effect: Effect) {
         match effect {
-            Effect::Dial { host, peer_key, epoch, returning } => self.dial(host, peer_key, epoch, returning),
+            Effect::Dial { host, peer_key, epoch } => self.dial(host, peer_key, epoch),
             Effect::HangUp { peer } => self.hang_up(peer),
             Effect::Fetch { epoch } => self.fetch(epoch),
             Effect::Restore { epoch } => self.restore(epoch),

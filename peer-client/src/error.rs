@@ -3,7 +3,8 @@
 use std::io;
 
 use protocol::id::ParseIdError;
-use protocol::objects::TooManyObjects;
+use protocol::limits;
+use protocol::objects::PlaceError;
 
 /// Why a call of [`crate::Client`] failed.
 #[derive(Debug, thiserror::Error)]
@@ -72,13 +73,22 @@ pub enum HostError {
     /// The lobby has no such member.
     #[error("the lobby has no such member")]
     UnknownSeat,
-    /// The data is larger than is allowed.
-    #[error("the data is larger than {max} bytes")]
+    /// The data, or the ownership table with it, is larger than is allowed.
+    #[error("that would be more than {max} bytes")]
     TooLarge {
         /// Bytes that are allowed.
         max: usize,
     },
-    /// The ownership table is full.
-    #[error(transparent)]
-    TooManyObjects(#[from] TooManyObjects),
+    /// The ownership table holds [`limits::OBJECTS_MAX`] objects.
+    #[error("the table holds {} objects already", limits::OBJECTS_MAX)]
+    TooManyObjects,
+}
+
+impl From<PlaceError> for HostError {
+    fn from(error: PlaceError) -> Self {
+        match error {
+            PlaceError::TooMany => Self::TooManyObjects,
+            PlaceError::TooLarge => Self::TooLarge { max: limits::OBJECT_TABLE_BYTES_MAX },
+        }
+    }
 }

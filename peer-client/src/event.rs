@@ -160,7 +160,8 @@ pub enum Event {
         /// Its seat.
         connection: ConnectionId,
     },
-    /// An object is enabled again: its owner is back.
+    /// An object is enabled: its owner is back. A guest is told so of its own objects after each welcome, also after its first if
+    /// there are any.
     ObjectReconnected {
         /// Which.
         object: ObjectId,
@@ -187,6 +188,8 @@ pub enum Event {
     SnapshotFailed {
         /// Where it would have stood.
         generation: Generation,
+        /// Why, for people.
+        reason: String,
     },
     /// Nobody is host for now.
     Parked {

@@ -8,7 +8,7 @@ use protocol::frame::{Hello, PeerBody, Welcome};
 use protocol::id::{ConnectionId, HostEpoch, ObjectId, PeerKey};
 use protocol::migration::Role as Part;
 use protocol::objects::{Change, ObjectTable};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::builder::Path;
@@ -61,12 +61,12 @@ impl Dialing {
 }
 
 impl Driver {
-    pub(crate) fn dial(&mut self, host: ConnectionId, peer_key: PeerKey, epoch: HostEpoch, returning: bool) {
+    pub(crate) fn dial(&mut self, host: ConnectionId, peer_key: PeerKey, epoch: HostEpoch) {
         if self.leaving.is_some() {
             return;
         }
         self.dialing.silent = false;
-        let hello = Hello { returning, extra: self.settings.return_payload.clone() };
+        let hello = Hello { extra: self.settings.return_payload.clone() };
         let queue = Arc::new(Queue::default());
         match rmp_serde::to_vec_named(&hello) {
             Ok(hello) => queue.push_control(epoch, PeerBody::Hello(&hello)),
@@ -83,10 +83,11 @@ impl Driver {
             peer_key,
             id,
             queue: queue.clone(),
+            unread: self.unread.of(host),
             inputs: self.inputs.clone(),
         };
         let task = self.tasks.spawn(dial.run());
-        let handle = LinkHandle::new(id, epoch, direct.is_none(), queue, None, task);
+        let handle = LinkHandle::new(id, epoch, direct.is_none(), queue, None, task, Instant::now());
         let replaced = self.shared.lock().links.insert(host, handle);
         drop(replaced);
     }
@@ -135,6 +136,9 @@ impl Driver {
         for (object, owner) in self.owners_that_differ_from(&before) {
             self.event(Event::AuthorityChanged { object, owner });
         }
+        let me = self.migration.me();
+        let own: Vec<_> = self.shared.lock().objects.owned_by(me).collect();
+        own.into_iter().for_each(|object| self.event(Event::ObjectReconnected { object, owner: me }));
     }
 
     /// Of the objects that this guest knew, those that have another owner now.
@@ -219,6 +223,7 @@ struct Dial {
     peer_key: PeerKey,
     id: LinkId,
     queue: Arc<Queue>,
+    unread: Arc<Semaphore>,
     inputs: mpsc::Sender<Input>,
 }
 
@@ -233,13 +238,13 @@ impl Dial {
                 socket::relayed(self.peer)
             }
         };
-        let Self { transport, peer, peer_key, id, queue, inputs, .. } = self;
+        let Self { transport, peer, peer_key, id, queue, unread, inputs, .. } = self;
         match transport.dial(address, peer_key).await {
             Ok((link, stream)) => {
                 // Without a session there is nothing to run for.
                 if inputs.send(Input::LinkUp { peer, id, link: link.clone() }).await.is_ok() {
                     let frame_bytes_max = HOST_FRAME_BYTES_MAX;
-                    Running { peer, id, link, stream, queue, frame_bytes_max, inputs }.run().await;
+                    Running { peer, id, link, stream, queue, unread, frame_bytes_max, inputs }.run().await;
                 }
             }
             Err(error) => {

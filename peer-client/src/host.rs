@@ -7,7 +7,9 @@ use bytes::Bytes;
 use protocol::frame::{PeerBody, Welcome};
 use protocol::id::{ConnectionId, HostEpoch};
 use protocol::limits;
-use protocol::migration::{ReadyAnswer, Role as Part};
+use protocol::lobby::Presence;
+use protocol::message::MemberView;
+use protocol::migration::{ReadyAnswer, Role as Part, Stage};
 use protocol::objects::{Change, ObjectTable};
 use protocol::snapshot::{Body, Snapshot};
 use tokio::sync::oneshot;
@@ -18,7 +20,7 @@ use crate::error::Error;
 use crate::event::Event;
 use crate::link::{GUEST_FRAME_BYTES_MAX, LinkHandle, LinkId, Running};
 use crate::queue::Queue;
-use crate::request::{AcceptPlayer, Request, RestoreState, Restored, SavedState};
+use crate::request::{AcceptPlayer, Request, RestoreState, Restored, Saved, SavedState};
 use crate::saving::micros;
 use crate::transport::relay::RelayCommand;
 
@@ -44,13 +46,17 @@ impl Driver {
     }
 
     pub(crate) fn fetched(&mut self, epoch: HostEpoch, result: Result<Option<Box<Snapshot>>, String>, now: Instant) {
+        let stage = Stage::Fetching { again_at: None };
+        if *self.migration.role() != (Part::Becoming { epoch, stage }) {
+            return;
+        }
         match result {
             Ok(snapshot) => {
-                let seats: Vec<_> =
-                    snapshot.iter().flat_map(|snapshot| &snapshot.body.seats).map(|seat| seat.connection).collect();
+                let seats = snapshot.iter().flat_map(|snapshot| &snapshot.body.seats);
+                let played: Vec<_> = seats.filter(|seat| seat.played).map(|seat| seat.connection).collect();
                 self.snapshots.go_on_from(snapshot.as_ref().map(|snapshot| snapshot.generation));
                 self.fetched = snapshot;
-                self.migration.handle_fetched(epoch, seats);
+                self.migration.handle_fetched(epoch, played);
             }
             Err(error) => {
                 tracing::warn!(error, "the snapshot could not be fetched");
@@ -61,9 +67,12 @@ impl Driver {
 
     /// Restores seats and objects, then asks the game to restore the rest.
     pub(crate) fn restore(&mut self, epoch: HostEpoch) {
-        let snapshot = self.fetched.take().map(|snapshot| self.restore_table(*snapshot));
+        let snapshot = self.fetched.take().map(|snapshot| Box::new(self.restore_table(*snapshot)));
+        if snapshot.is_none() {
+            self.shared.lock().start_anew();
+        }
         let (reply, answer) = oneshot::channel();
-        self.request(Request::RestoreState(RestoreState { snapshot: snapshot.map(Box::new), reply }));
+        self.request(Request::RestoreState(RestoreState { snapshot, reply }));
         self.spawn(async move {
             let result = answer.await.unwrap_or_else(|_| Err("the request was dropped".to_owned()));
             Input::Restored { epoch, result }
@@ -88,8 +97,8 @@ impl Driver {
             shared.seats = members.map(|seat| (seat.connection, seat.host_data.clone())).collect();
             shared.objects = objects.clone();
             shared.tick = tick;
-            shared.last_saved =
-                Some(Arc::new(SavedState { tick, elapsed, scene: scene.clone(), state: state.clone() }));
+            let saved = SavedState { tick, elapsed, scene: scene.clone(), state: state.clone() };
+            shared.last_saved = Some(Arc::new(shared.with_tables(saved)));
         }
         orphans.into_iter().for_each(|object| self.event(Event::AuthorityChanged { object, owner: None }));
         Restored { generation, tick, elapsed, scene, seats, objects, state }
@@ -137,17 +146,23 @@ impl Driver {
 // Letting guests in.
 impl Driver {
     pub(crate) fn arrived(&mut self, arrived: Box<Arrived>, now: Instant) {
+        let member = self.migration.lobby().member(arrived.peer);
+        let is_proven = member.is_some_and(|member| member.peer_key == arrived.peer_key);
+        if !is_proven || self.tells_of_leaving() {
+            tracing::debug!(peer = %arrived.peer, is_proven, "a guest was sent away");
+            return arrived.link.close();
+        }
         if arrived.epoch > self.migration.epoch() && self.early.len() < EARLY_GUESTS_MAX {
             self.early.push((arrived, now + EARLY_GUEST_TIMEOUT));
             return;
         }
-        let Arrived { peer, epoch, hello, link, stream } = *arrived;
+        let Arrived { peer, epoch, hello, link, stream, .. } = *arrived;
         if self.is_host_or_elected(epoch) && self.shared.lock().links.contains_key(&peer) {
             // A guest that dials anew has lost its old link, whether this side has noticed or not.
             self.hang_up(peer);
             self.migration.handle_link_down(peer, now);
         }
-        if !self.migration.handle_hello(peer, epoch, hello.returning, now) {
+        if !self.migration.handle_hello(peer, epoch, now) {
             tracing::debug!(%peer, %epoch, "a guest was sent away: not host of its epoch");
             return link.close();
         }
@@ -158,11 +173,12 @@ impl Driver {
             link: link.clone(),
             stream,
             queue: queue.clone(),
+            unread: self.unread.of(peer),
             frame_bytes_max: GUEST_FRAME_BYTES_MAX,
             inputs: self.inputs.clone(),
         };
         let task = self.tasks.spawn(running.run());
-        let mut handle = LinkHandle::new(id, epoch, false, queue, Some(link), task);
+        let mut handle = LinkHandle::new(id, epoch, false, queue, Some(link), task, now);
         handle.extra = hello.extra;
         let replaced = self.shared.lock().links.insert(peer, handle);
         drop(replaced);
@@ -180,7 +196,30 @@ impl Driver {
         }
     }
 
+    /// Lets go of guests that the lobby has lost and that are not heard here either: their links would only end by time-out. A guest
+    /// that is heard has lost the lobby alone, and stays.
+    pub(crate) fn let_silent_guests_go(&mut self, now: Instant) {
+        if !matches!(self.migration.role(), Part::Host { .. } | Part::Becoming { .. }) {
+            return;
+        }
+        let lost = |member: &&MemberView| matches!(member.presence, Presence::Disconnected { .. });
+        let silent: Vec<_> = {
+            let state = self.shared.lock();
+            let is_silent = |guest: &ConnectionId| state.links.get(guest).is_some_and(|link| link.is_silent(now));
+            let lost = self.migration.lobby().members.iter().filter(lost);
+            lost.map(|member| member.connection).filter(is_silent).collect()
+        };
+        for guest in silent {
+            tracing::debug!(%guest, "neither the lobby nor this host hears a guest: its link is closed");
+            self.hang_up(guest);
+            self.migration.handle_link_down(guest, now);
+        }
+    }
+
     pub(crate) fn admit(&mut self, guest: ConnectionId, returning: bool) {
+        if self.tells_of_leaving() {
+            return;
+        }
         let Some(member) = self.migration.lobby().member(guest) else { return };
         let (player, name) = (member.player, member.name.clone());
         let (id, extra) = match self.shared.lock().links.get_mut(&guest) {
@@ -198,6 +237,9 @@ impl Driver {
 
     /// The game has decided: the guest is welcomed with the table as it is now, and told all changes from then on.
     pub(crate) fn decided(&mut self, guest: ConnectionId, id: LinkId, result: Result<(), String>, now: Instant) {
+        if self.tells_of_leaving() {
+            return;
+        }
         let reconnected = {
             let mut state = self.shared.lock();
             let state = &mut *state;
@@ -256,7 +298,8 @@ impl Driver {
     }
 }
 
-fn welcome(tick: u64, saved: Option<&SavedState>, objects: &ObjectTable) -> Welcome {
+fn welcome(tick: u64, saved: Option<&Saved>, objects: &ObjectTable) -> Welcome {
+    let saved = saved.map(|saved| &saved.state);
     Welcome {
         tick,
         elapsed_us: saved.map_or(0, |saved| micros(saved.elapsed)),

@@ -67,8 +67,13 @@ impl Driver {
         }
     }
 
+    /// The others are being told: nobody is let in any more.
+    pub(crate) const fn tells_of_leaving(&self) -> bool {
+        matches!(self.leaving, Some(Leaving::Telling))
+    }
+
     pub(crate) fn tell_leaving(&mut self) {
-        if matches!(self.leaving, Some(Leaving::Telling)) {
+        if self.tells_of_leaving() {
             return;
         }
         self.leaving = Some(Leaving::Telling);

@@ -69,8 +69,8 @@
 //!
 //! The host tells the library which objects there are and whose they are ([`Session::place_object`]), and what only it knows of each
 //! player ([`Session::set_seat_data`]). Both are part of every snapshot. After a migration the objects of players that are not back yet
-//! are disabled; they are enabled when their owner is ([`Event::ObjectReconnected`]), and go to the host when it is gone for good
-//! ([`Event::AuthorityChanged`]).
+//! are disabled; they are enabled when their owner is back ([`Event::ObjectReconnected`]). When it is gone for good they have no owner
+//! any more ([`Event::AuthorityChanged`] with `None`): authority over them is the host's, whoever that is.
 //!
 //! # What is promised
 //!
@@ -109,6 +109,6 @@ pub use error::{Error, HostError, SendError};
 pub use event::{Delivery, Event, Message, Output, Recipient, Role};
 pub use identity::{Identity, IdentityFile, IdentityStore};
 pub use protocol;
-pub use request::{AcceptPlayer, Request, RestoreState, Restored, SaveState, SavedState};
+pub use request::{AcceptPlayer, Request, RestoreState, Restored, SCENE_BYTES_MAX, SaveState, SavedState};
 pub use session::Session;
 pub use state::Entry;

@@ -1,6 +1,8 @@
 //! A link to a peer, as session and driver use it: a bounded queue towards it, and one task that does the rest.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use protocol::frame::{PEER_HEADER_BYTES_MAX, PeerBody, PeerFrame};
@@ -13,9 +15,10 @@ use crate::driver::Input;
 use crate::error::SendError;
 use crate::event::Delivery;
 use crate::queue::{Frame, Queue};
+use crate::request::SCENE_BYTES_MAX;
 use crate::transport::quic::{FrameReader, FrameWriter, Link, LinkError, LinkStream};
 
-/// Bytes of frames that came on a link and that the game has not taken yet; above it the peer has to wait.
+/// Bytes of frames that came from a peer, on this link or on one before it, and that the game has not taken yet; above it the peer has to wait.
 const UNREAD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What a waiting frame costs beside its bytes.
 const UNREAD_OVERHEAD_BYTES: usize = 64;
@@ -36,6 +39,8 @@ pub(crate) struct LinkHandle {
     pub(crate) relayed: bool,
     /// Of the guest's hello, until its game is asked.
     pub(crate) extra: Vec<u8>,
+    /// When a frame came last; at first, when the link began.
+    pub(crate) heard_at: Instant,
     /// The number of the newest reliable message that came.
     pub(crate) received: u64,
     queue: Arc<Queue>,
@@ -52,8 +57,9 @@ impl LinkHandle {
         queue: Arc<Queue>,
         link: Option<Link>,
         task: AbortHandle,
+        now: Instant,
     ) -> Self {
-        Self { id, epoch, in_game: false, relayed, extra: Vec::new(), received: 0, queue, link, task }
+        Self { id, epoch, in_game: false, relayed, extra: Vec::new(), heard_at: now, received: 0, queue, link, task }
     }
 
     /// The link is up.
@@ -64,6 +70,11 @@ impl LinkHandle {
     /// Whether it was ever up.
     pub(crate) const fn is_open(&self) -> bool {
         self.link.is_some()
+    }
+
+    /// Nothing came for longer than a peer that lives is ever silent.
+    pub(crate) fn is_silent(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.heard_at) >= limits::SUSPICION
     }
 
     /// Queues a message of the game.
@@ -126,10 +137,29 @@ impl Drop for LinkHandle {
     }
 }
 
+/// What each peer's frames may take until the game reads them. A peer that dials anew goes on with what its old link has left.
+#[derive(Debug, Default)]
+pub(crate) struct UnreadBudgets {
+    /// Those of which a link or an unread frame has a part.
+    of_peers: BTreeMap<ConnectionId, Arc<Semaphore>>,
+}
+
+impl UnreadBudgets {
+    pub(crate) fn of(&mut self, peer: ConnectionId) -> Arc<Semaphore> {
+        self.of_peers.retain(|_, budget| Arc::strong_count(budget) > 1);
+        self.of_peers.entry(peer).or_insert_with(|| Arc::new(Semaphore::new(UNREAD_BYTES_MAX))).clone()
+    }
+}
+
 /// Bytes of a frame that a guest may send: a message or a hello.
 pub(crate) const GUEST_FRAME_BYTES_MAX: usize = limits::MESSAGE_BYTES_MAX + PEER_HEADER_BYTES_MAX;
 /// Bytes of a frame that a host may send: a welcome with the whole ownership table.
 pub(crate) const HOST_FRAME_BYTES_MAX: usize = limits::SNAPSHOT_BYTES_MAX + PEER_HEADER_BYTES_MAX;
+
+const _: () = assert!(
+    limits::OBJECT_TABLE_BYTES_MAX + SCENE_BYTES_MAX + 1024 <= limits::SNAPSHOT_BYTES_MAX,
+    "a welcome fits into a frame"
+);
 
 /// A link that is up, and what its task needs.
 pub(crate) struct Running {
@@ -138,6 +168,8 @@ pub(crate) struct Running {
     pub(crate) link: Link,
     pub(crate) stream: LinkStream,
     pub(crate) queue: Arc<Queue>,
+    /// What frames of this peer may still take.
+    pub(crate) unread: Arc<Semaphore>,
     /// Bytes of a frame that this peer may send.
     pub(crate) frame_bytes_max: usize,
     pub(crate) inputs: mpsc::Sender<Input>,
@@ -146,11 +178,11 @@ pub(crate) struct Running {
 impl Running {
     /// Passes frames both ways until the link is down, and reports that.
     pub(crate) async fn run(self) {
-        let Self { peer, id, link, stream, queue, frame_bytes_max, inputs } = self;
+        let Self { peer, id, link, stream, queue, unread, frame_bytes_max, inputs } = self;
         let (writer, reader) = stream.split();
         let ended = tokio::select! {
             ended = write(&queue, writer) => ended,
-            ended = read(reader, frame_bytes_max, peer, id, &inputs) => ended,
+            ended = read(reader, &unread, frame_bytes_max, peer, id, &inputs) => ended,
             ended = read_datagrams(&link, peer, id, &inputs) => ended,
         };
         if let Err(error) = ended {
@@ -184,16 +216,16 @@ async fn write(queue: &Queue, mut writer: FrameWriter) -> Result<(), LinkError> 
 
 async fn read(
     mut reader: FrameReader,
+    unread: &Arc<Semaphore>,
     frame_bytes_max: usize,
     peer: ConnectionId,
     id: LinkId,
     inputs: &mpsc::Sender<Input>,
 ) -> Result<(), LinkError> {
-    let unread = Arc::new(Semaphore::new(UNREAD_BYTES_MAX));
     loop {
         let frame = reader.frame(frame_bytes_max).await?;
         let cost = (frame.len() + UNREAD_OVERHEAD_BYTES).min(UNREAD_BYTES_MAX);
-        let cost = u32::try_from(cost).expect("the budget of a link is far below 4 GiB");
+        let cost = u32::try_from(cost).expect("the budget of a peer is far below 4 GiB");
         let Ok(budget) = unread.clone().acquire_many_owned(cost).await else { return Ok(()) };
         if inputs.send(Input::Frame { peer, id, frame, budget: Some(budget) }).await.is_err() {
             return Ok(());
@@ -212,5 +244,24 @@ async fn read_datagrams(
         if inputs.send(Input::Frame { peer, id, frame, budget: None }).await.is_err() {
             return Ok(());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_that_dials_anew_goes_on_with_the_budget_of_its_old_link() {
+        let mut budgets = UnreadBudgets::default();
+        let (peer, other) = (ConnectionId(1), ConnectionId(2));
+        let old_link = budgets.of(peer);
+        let unread = old_link.clone().try_acquire_many_owned(1000).unwrap();
+        drop(old_link);
+        assert_eq!(budgets.of(peer).available_permits(), UNREAD_BYTES_MAX - 1000);
+        assert_eq!(budgets.of(other).available_permits(), UNREAD_BYTES_MAX);
+        drop(unread);
+        assert_eq!(budgets.of(peer).available_permits(), UNREAD_BYTES_MAX);
+        assert_eq!(budgets.of_peers.len(), 1, "a budget that nobody uses is forgotten");
     }
 }

@@ -22,8 +22,9 @@ impl Driver {
         budget: Option<OwnedSemaphorePermit>,
         now: Instant,
     ) {
-        if self.shared.lock().links.get(&peer).is_none_or(|link| link.id != id) {
-            return;
+        match self.shared.lock().links.get_mut(&peer).filter(|link| link.id == id) {
+            Some(link) => link.heard_at = now,
+            None => return,
         }
         let Ok(frame) = PeerFrame::decode(bytes) else { return self.fail(peer, "a frame that is none") };
         match self.migration.admit(peer, frame.epoch, now) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use protocol::id::{EventSeq, LobbyId, PeerKey};
+use protocol::id::{ConnectionId, EventSeq, LobbyId, PeerKey};
 use protocol::limits;
 use protocol::message::{ClientMessage, CloseReason, ServerMessage};
 use tokio::net::TcpStream;
@@ -22,8 +22,10 @@ use crate::service::Service;
 
 /// First pause between two attempts; doubled each time.
 const RETRY: Duration = Duration::from_millis(50);
-/// Longest pause between two attempts.
+/// Longest pause between two attempts, where the service names none.
 const RETRY_MAX: Duration = Duration::from_secs(2);
+/// Longest pause that the service may ask for.
+const ASKED_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// An attempt that takes longer has failed.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages to the lobby that wait for the socket. They are soft state, repeated while they matter.
@@ -35,6 +37,7 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 pub(crate) struct LobbyLink {
     pub(crate) service: Arc<Service>,
     pub(crate) lobby: LobbyId,
+    pub(crate) me: ConnectionId,
     pub(crate) peer_key: PeerKey,
     /// The newest event that the driver has been given.
     pub(crate) after: EventSeq,
@@ -53,17 +56,15 @@ enum End {
 impl LobbyLink {
     /// Runs until the lobby says that this peer has no seat, or it is dropped.
     pub(crate) async fn run(mut self) {
-        let mut pause = Duration::ZERO;
+        let mut pause = Pause::default();
         let mut last_report = None;
         loop {
-            sleep(pause).await;
             match self.open().await {
                 Ok(mut socket) => {
-                    pause = Duration::ZERO;
                     if self.tell(Input::LobbyReachable).await {
                         return;
                     }
-                    if let End::Over = self.serve(&mut socket, &mut last_report).await {
+                    if let End::Over = self.serve(&mut socket, &mut last_report, &mut pause).await {
                         return;
                     }
                 }
@@ -73,7 +74,7 @@ impl LobbyLink {
             if self.tell(Input::LobbyUnreachable).await {
                 return;
             }
-            pause = with_jitter((2 * pause).clamp(RETRY, RETRY_MAX));
+            sleep(pause.next(random_byte())).await;
         }
     }
 
@@ -115,7 +116,12 @@ impl LobbyLink {
 
     async fn refused(&self, status: StatusCode, access: &str) -> Opening {
         match status {
-            StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => Opening::NoSeat,
+            // One answer on the way in may be another's than the service's.
+            StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => match self.service.has_seat(self.lobby, self.me).await {
+                Ok(false) => Opening::NoSeat,
+                Ok(true) => Opening::Failed(status.to_string()),
+                Err(error) => Opening::from(error),
+            },
             StatusCode::UNAUTHORIZED => match self.service.renew(access).await {
                 Ok(()) => Opening::Failed("the access token was renewed".to_owned()),
                 Err(error) => Opening::from(error),
@@ -125,12 +131,11 @@ impl LobbyLink {
     }
 
     /// Passes messages both ways until the socket ends.
-    async fn serve(&mut self, socket: &mut Socket, last_report: &mut Option<ClientMessage>) -> End {
-        // The service may have forgotten what this guest said last.
-        if let Some(report) = last_report
-            && send(socket, report).await.is_err()
-        {
-            return End::Lost;
+    async fn serve(&mut self, socket: &mut Socket, last_report: &mut Option<ClientMessage>, pause: &mut Pause) -> End {
+        for message in still_to_say(&mut self.messages, last_report) {
+            if send(socket, &message).await.is_err() {
+                return End::Lost;
+            }
         }
         let mut heard_at = Instant::now();
         loop {
@@ -140,13 +145,13 @@ impl LobbyLink {
                     heard_at = Instant::now();
                     match message {
                         Message::Text(text) => {
-                            if let Some(end) = self.take(text.as_str()).await {
+                            if let Some(end) = self.take(text.as_str(), pause).await {
                                 return end;
                             }
                         }
                         Message::Close(_) => return End::Lost,
                         // Reading answers pings.
-                        Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_) => {}
+                        Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_) => pause.served(),
                     }
                 }
                 message = self.messages.recv() => match message {
@@ -165,7 +170,7 @@ impl LobbyLink {
         }
     }
 
-    async fn take(&mut self, text: &str) -> Option<End> {
+    async fn take(&mut self, text: &str, pause: &mut Pause) -> Option<End> {
         let message: ServerMessage = match serde_json::from_str(text) {
             Ok(message) => message,
             Err(error) => {
@@ -173,6 +178,10 @@ impl LobbyLink {
                 return None;
             }
         };
+        match &message {
+            ServerMessage::Closing { retry_after_ms, .. } => pause.asked(*retry_after_ms),
+            ServerMessage::Event(_) | ServerMessage::Resync { .. } | ServerMessage::Challenge { .. } => pause.served(),
+        }
         let end = match &message {
             ServerMessage::Event(event) => {
                 self.after = self.after.max(event.seq);
@@ -217,10 +226,94 @@ async fn send(socket: &mut Socket, message: &ClientMessage) -> Result<(), tungst
     socket.send(Message::text(text)).await
 }
 
-/// Three quarters to five quarters, so that the peers of a service that restarts do not come in step.
-fn with_jitter(pause: Duration) -> Duration {
+/// What is to be said on a new socket: the newest report, which the service may have forgotten, and what waits beside reports.
+fn still_to_say(
+    messages: &mut mpsc::Receiver<ClientMessage>,
+    last_report: &mut Option<ClientMessage>,
+) -> Vec<ClientMessage> {
+    let mut others = Vec::new();
+    while let Ok(message) = messages.try_recv() {
+        match message {
+            ClientMessage::Report { .. } => *last_report = Some(message),
+            ClientMessage::Hello { .. } | ClientMessage::Hears { .. } => others.push(message),
+        }
+    }
+    last_report.iter().cloned().chain(others).collect()
+}
+
+/// How long to wait until the next attempt. The peers of a service that restarts do not come in step.
+#[derive(Debug, Default)]
+struct Pause {
+    /// Of the last attempt.
+    last: Duration,
+    /// The service asked for it.
+    asked: Duration,
+}
+
+impl Pause {
+    /// The service serves this peer: the next attempt may come soon.
+    const fn served(&mut self) {
+        self.last = Duration::ZERO;
+    }
+
+    fn asked(&mut self, retry_after_ms: Option<u64>) {
+        self.asked = Duration::from_millis(retry_after_ms.unwrap_or(0)).min(ASKED_PAUSE_MAX);
+    }
+
+    /// Three quarters to five quarters of this peer's own pause, but not before the time that the service asked for, spread over
+    /// half as much again.
+    fn next(&mut self, random: u8) -> Duration {
+        let random = u32::from(random);
+        self.last = (2 * self.last).clamp(RETRY, RETRY_MAX);
+        let asked = std::mem::take(&mut self.asked);
+        (self.last * (192 + random / 2) / 256).max(asked + asked * random / 512)
+    }
+}
+
+fn random_byte() -> u8 {
     let mut random = [0];
-    // Without randomness they come in step.
+    // Without randomness all peers come in step.
     let _ = getrandom::fill(&mut random);
-    pause * (192 + u32::from(random[0]) / 2) / 256
+    random[0]
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::id::HostEpoch;
+
+    use super::*;
+
+    #[test]
+    fn pauses_grow_until_the_service_has_served_this_peer() {
+        let mut pause = Pause::default();
+        let pauses: Vec<_> = (0..8).map(|_| pause.next(128).as_millis()).collect();
+        assert_eq!(pauses, [50, 100, 200, 400, 800, 1600, 2000, 2000]);
+        pause.served();
+        assert_eq!(pause.next(128), RETRY);
+    }
+
+    #[test]
+    fn a_service_that_asks_for_time_gets_it_once_and_no_more_than_is_sensible() {
+        let mut pause = Pause::default();
+        pause.asked(Some(1000));
+        assert_eq!(pause.next(0).as_millis(), 1000);
+        assert!(pause.next(0) < Duration::from_secs(1));
+        pause.asked(Some(1000));
+        assert_eq!(pause.next(255).as_millis(), 1498);
+        pause.asked(Some(u64::MAX));
+        assert_eq!(pause.next(0), ASKED_PAUSE_MAX);
+    }
+
+    #[test]
+    fn a_new_socket_is_told_the_newest_report_and_none_before_it() {
+        let (sender, mut messages) = mpsc::channel(MESSAGES_MAX);
+        let report = |hears_host| ClientMessage::Report { epoch: HostEpoch(4), hears_host };
+        let hears = ClientMessage::Hears { epoch: HostEpoch(4), guests: Vec::new() };
+        for message in [report(true), hears.clone(), report(false)] {
+            sender.try_send(message).unwrap();
+        }
+        let mut last_report = Some(report(true));
+        assert_eq!(still_to_say(&mut messages, &mut last_report), [report(false), hears]);
+        assert_eq!(still_to_say(&mut messages, &mut last_report), [report(false)]);
+    }
 }

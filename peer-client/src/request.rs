@@ -1,11 +1,17 @@
 //! What a session asks of its game. Each request holds the way back for its one answer.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::id::{ConnectionId, PlayerId};
 use protocol::objects::ObjectTable;
 use protocol::snapshot::{Generation, Seat};
 use tokio::sync::oneshot;
+
+use crate::state::Shared;
+
+/// Bytes of a scene's name: with the largest ownership table it fits into a welcome.
+pub const SCENE_BYTES_MAX: usize = 16 * 1024;
 
 /// What the game is asked for.
 #[derive(Debug)]
@@ -25,23 +31,37 @@ pub struct SavedState {
     pub tick: u64,
     /// The game's time. The pause of a migration is not counted.
     pub elapsed: Duration,
-    /// The scene that is loaded.
+    /// The scene that is loaded. At most [`SCENE_BYTES_MAX`] bytes.
     pub scene: String,
     /// The game's own bytes. With seats and objects at most [`protocol::limits::SNAPSHOT_BYTES_MAX`].
     pub state: Vec<u8>,
 }
 
+/// A state, with seats and objects as they were when the game handed it over.
+#[derive(Debug, Clone)]
+pub(crate) struct Saved {
+    pub(crate) state: SavedState,
+    pub(crate) seats: Vec<Seat>,
+    pub(crate) objects: ObjectTable,
+}
+
 /// The game is asked for its whole state. Dropped: this snapshot is skipped.
 #[derive(Debug)]
 pub struct SaveState {
-    pub(crate) reply: oneshot::Sender<SavedState>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) reply: oneshot::Sender<Saved>,
 }
 
 impl SaveState {
-    /// Hands the state over.
+    /// Hands the state over. Seats and objects are stored with it as they are now: what is placed afterwards is of the next one.
     pub fn answer(self, state: SavedState) {
+        let saved = self.shared.lock().with_tables(state);
+        self.answer_with(saved);
+    }
+
+    pub(crate) fn answer_with(self, saved: Saved) {
         // Nobody waits any more: the session has ended, or this peer is not host any more.
-        let _ = self.reply.send(state);
+        let _ = self.reply.send(saved);
     }
 }
 
@@ -83,7 +103,8 @@ impl RestoreState {
         let _ = self.reply.send(Ok(()));
     }
 
-    /// The state cannot be used: another member is elected.
+    /// The state cannot be used. The lobby is not told: it elects another member when the time to be ready is over, which
+    /// [`protocol::limits::READY_TIMEOUT`] is by default.
     pub fn failed(self, reason: &str) {
         let _ = self.reply.send(Err(reason.to_owned()));
     }
@@ -98,7 +119,8 @@ pub struct AcceptPlayer {
     pub player: PlayerId,
     /// The name that it gave.
     pub name: String,
-    /// It was in this game before, on this host or on one before it: its seat and what it owns are still there.
+    /// The game knows it: it was let in before, on this host or before the snapshot that this host has restored. Its seat and
+    /// what it owns are still there. One who joined after that snapshot was taken is new to this game.
     pub returning: bool,
     /// What its game wants to tell, see [`crate::ClientBuilder::return_payload`].
     pub extra: Vec<u8>,

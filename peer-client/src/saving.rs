@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::driver::{Driver, Input};
 use crate::error::Error;
 use crate::event::Event;
-use crate::request::{Request, SaveState, SavedState};
+use crate::request::{Request, SCENE_BYTES_MAX, SaveState, Saved};
 
 /// The first snapshot of an epoch is tried again after this long.
 const FIRST_SNAPSHOT_RETRY: Duration = Duration::from_millis(250);
@@ -38,7 +38,15 @@ pub(crate) struct Snapshots {
 pub(crate) struct Stored {
     generation: Generation,
     tick: u64,
-    result: Result<usize, Error>,
+    result: Result<usize, NotStored>,
+}
+
+/// Why a snapshot was not stored.
+#[derive(Debug)]
+struct NotStored {
+    reason: String,
+    /// The lobby does not take it: it has another host, or is not there.
+    is_refused: bool,
 }
 
 impl Snapshots {
@@ -111,11 +119,11 @@ impl Driver {
         self.snapshots.asked = true;
         self.snapshots.due_at = Some(now + self.settings.snapshot_interval);
         let (reply, answer) = oneshot::channel();
-        self.request(Request::SaveState(SaveState { reply }));
+        self.request(Request::SaveState(SaveState { shared: self.shared.clone(), reply }));
         self.spawn(async move { Input::Saved { epoch, state: answer.await.ok() } });
     }
 
-    pub(crate) fn saved(&mut self, epoch: HostEpoch, state: Option<SavedState>) {
+    pub(crate) fn saved(&mut self, epoch: HostEpoch, state: Option<Saved>) {
         if epoch != self.snapshots.epoch || !self.is_host_or_elected(epoch) {
             return;
         }
@@ -124,7 +132,13 @@ impl Driver {
             tracing::debug!("the game skipped a snapshot");
             return self.last_save_is_done();
         };
-        let snapshot = self.snapshot(&saved);
+        let generation = self.snapshots.next();
+        if saved.state.scene.len() > SCENE_BYTES_MAX {
+            let reason = format!("the scene's name is longer than {SCENE_BYTES_MAX} bytes");
+            self.event(Event::SnapshotFailed { generation, reason });
+            return self.last_save_is_done();
+        }
+        let snapshot = self.snapshot(generation, &saved);
         self.shared.lock().last_saved = Some(Arc::new(saved));
         if self.snapshots.uploading {
             self.snapshots.waiting = Some(snapshot);
@@ -133,26 +147,18 @@ impl Driver {
         }
     }
 
-    fn snapshot(&mut self, saved: &SavedState) -> Snapshot {
-        let generation = self.snapshots.next();
-        let state = self.shared.lock();
-        let members = &self.migration.lobby().members;
-        let seats = members
-            .iter()
-            .map(|member| Seat {
-                connection: member.connection,
-                player: member.player,
-                host_data: state.seats.get(&member.connection).cloned().unwrap_or_default(),
-            })
-            .collect();
+    fn snapshot(&self, generation: Generation, saved: &Saved) -> Snapshot {
+        let Saved { state, seats, objects } = saved;
+        let seats =
+            seats.iter().map(|seat| Seat { played: self.migration.has_played(seat.connection), ..seat.clone() });
         let body = Body {
             build_id: self.settings.build_id.clone(),
-            scene: saved.scene.clone(),
-            seats,
-            objects: state.objects.clone(),
-            state: saved.state.clone(),
+            scene: state.scene.clone(),
+            seats: seats.collect(),
+            objects: objects.clone(),
+            state: state.state.clone(),
         };
-        Snapshot { generation, tick: saved.tick, elapsed_us: micros(saved.elapsed), body }
+        Snapshot { generation, tick: state.tick, elapsed_us: micros(state.elapsed), body }
     }
 
     fn upload(&mut self, snapshot: Snapshot) {
@@ -163,9 +169,9 @@ impl Driver {
             let result = match encode(snapshot).await {
                 Ok(record) => {
                     let bytes = record.len();
-                    service.put_snapshot(lobby, record).await.map(|()| bytes)
+                    service.put_snapshot(lobby, record).await.map(|()| bytes).map_err(NotStored::from)
                 }
-                Err(error) => Err(error),
+                Err(reason) => Err(NotStored { reason, is_refused: false }),
             };
             Input::Stored(Stored { generation, tick, result })
         });
@@ -180,10 +186,10 @@ impl Driver {
         let failed = result.is_err();
         match result {
             Ok(bytes) => self.event(Event::SnapshotStored { generation, tick, bytes }),
-            Err(error) => {
-                tracing::debug!(%error, epoch = %generation.epoch, seq = generation.seq, "a snapshot was not stored");
-                self.event(Event::SnapshotFailed { generation });
-                if matches!(error, Error::Refused { status: 404 | 409, .. }) {
+            Err(NotStored { reason, is_refused }) => {
+                tracing::debug!(reason, epoch = %generation.epoch, seq = generation.seq, "a snapshot was not stored");
+                self.event(Event::SnapshotFailed { generation, reason });
+                if is_refused {
                     self.resync();
                 } else if generation.seq == 0 {
                     self.snapshots.due_at = Some(now + FIRST_SNAPSHOT_RETRY);
@@ -202,11 +208,14 @@ pub(crate) fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-async fn encode(snapshot: Snapshot) -> Result<Bytes, Error> {
-    let encoded = tokio::task::spawn_blocking(move || snapshot.encode()).await;
-    match encoded {
-        Ok(Ok(record)) => Ok(record.into()),
-        Ok(Err(error)) => Err(Error::Answer(error.to_string())),
-        Err(error) => Err(Error::Answer(error.to_string())),
+impl From<Error> for NotStored {
+    fn from(error: Error) -> Self {
+        Self { is_refused: matches!(error, Error::Refused { status: 404 | 409, .. }), reason: error.to_string() }
     }
+}
+
+/// Off the driver's thread: it may be large.
+async fn encode(snapshot: Snapshot) -> Result<Bytes, String> {
+    let encoded = tokio::task::spawn_blocking(move || snapshot.encode()).await;
+    encoded.map_err(|error| error.to_string())?.map(Bytes::from).map_err(|error| error.to_string())
 }

@@ -171,6 +171,17 @@ impl Service {
         json(self.send(Method::GET, &format!("/v1/lobbies/{id}"), |request| request).await?).await
     }
 
+    /// Whether this player still has this seat.
+    pub(crate) async fn has_seat(&self, id: LobbyId, seat: ConnectionId) -> Result<bool, Error> {
+        let response = self.send(Method::GET, &format!("/v1/lobbies/{id}"), |request| request).await;
+        match response {
+            Ok(response) => Ok(json::<Shown>(response).await?.has(seat)),
+            // Without a code it is not the service that answers.
+            Err(Error::Refused { status: 403 | 404, code, .. }) if !code.is_empty() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     pub(crate) async fn leave(&self, id: LobbyId) -> Result<(), Error> {
         self.send(Method::POST, &format!("/v1/lobbies/{id}/leave"), |request| request).await.map(drop)
     }
@@ -288,6 +299,23 @@ impl Access {
     }
 }
 
+/// A lobby, as a player may see it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Shown {
+    ToMembers(Box<LobbyView>),
+    ToOthers(#[expect(dead_code, reason = "only its shape tells")] LobbySummary),
+}
+
+impl Shown {
+    fn has(&self, seat: ConnectionId) -> bool {
+        match self {
+            Self::ToMembers(lobby) => !lobby.closed && lobby.member(seat).is_some(),
+            Self::ToOthers(_) => false,
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct EpochBody {
     epoch: HostEpoch,
@@ -337,4 +365,26 @@ async fn json<T: DeserializeOwned>(response: Response) -> Result<T, Error> {
 fn unreachable(error: reqwest::Error) -> Error {
     // Without its URL, which names the lobby; the cause stays.
     Error::Unreachable(error.without_url().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::tests::{HOST, lobby};
+
+    #[test]
+    fn a_player_has_the_seats_of_a_lobby_that_is_shown_to_it_whole_until_it_is_closed() {
+        let has_seat =
+            |json: &serde_json::Value, seat| serde_json::from_value::<Shown>(json.clone()).unwrap().has(seat);
+        let mut whole = serde_json::to_value(lobby()).unwrap();
+        assert!(has_seat(&whole, HOST));
+        assert!(!has_seat(&whole, ConnectionId(9)));
+        whole["closed"] = true.into();
+        assert!(!has_seat(&whole, HOST));
+        let short = serde_json::json!({
+            "id": lobby().id, "name": "arena", "build_id": "1", "members": 2, "max_members": 8
+        });
+        assert!(!has_seat(&short, HOST));
+        assert!(serde_json::from_str::<Shown>("{}").is_err(), "of another's answer nothing follows");
+    }
 }

@@ -14,7 +14,7 @@ use crate::blocking::OwnedRuntime;
 use crate::error::{Error, HostError, SendError};
 use crate::event::{Delivery, Event, Output, Recipient, Role};
 use crate::outbox::Outbox;
-use crate::request::{Request, SavedState};
+use crate::request::{Request, Saved};
 use crate::state::{Entry, Shared};
 
 /// Events and requests that may wait for the game. A game that leaves more than this unread is not running any more, and its session
@@ -82,7 +82,7 @@ impl Session {
         self.shared.me()
     }
 
-    /// What this peer is.
+    /// What this peer is. As it is now: the events that led to it may still wait to be polled.
     #[must_use]
     pub fn role(&self) -> Role {
         self.shared.lock().role
@@ -100,7 +100,7 @@ impl Session {
         self.shared.lock().lobby.host.host()
     }
 
-    /// The epoch that this peer's messages carry.
+    /// The epoch that this peer's messages carry. As it is now: an output in hand may be of the epoch before.
     #[must_use]
     pub fn epoch(&self) -> HostEpoch {
         self.shared.lock().epoch
@@ -168,7 +168,7 @@ impl Session {
     ///
     /// # Errors
     /// [`HostError::NotHost`], [`HostError::UnknownSeat`], [`HostError::TooManyObjects`], and [`HostError::TooLarge`] for data of more
-    /// than [`limits::SEAT_DATA_BYTES_MAX`] bytes.
+    /// than [`limits::SEAT_DATA_BYTES_MAX`] bytes, or for a table of more than [`limits::OBJECT_TABLE_BYTES_MAX`].
     pub fn place_object(&self, id: ObjectId, owner: Option<ConnectionId>, data: Vec<u8>) -> Result<(), HostError> {
         self.shared.lock().place_object(id, owner, data)
     }
@@ -212,7 +212,7 @@ impl Session {
         self.command(Command::Leave);
     }
 
-    /// Leaves, for games that have nothing more to say: a host's last snapshot stays what it is.
+    /// Leaves, for games that have nothing more to say: a host's last state stays what it was when it was saved.
     ///
     /// # Errors
     /// [`Error::Ended`] if the session ended before it could leave.
@@ -225,7 +225,7 @@ impl Session {
                 Output::Request(Request::SaveState(request)) => {
                     let last = self.shared.lock().last_saved.clone();
                     if let Some(state) = last {
-                        request.answer(SavedState::clone(&state));
+                        request.answer_with(Saved::clone(&state));
                     }
                 }
                 Output::Request(Request::RestoreState(_) | Request::AcceptPlayer(_))

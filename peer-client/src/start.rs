@@ -18,7 +18,7 @@ use crate::client::LobbyOptions;
 use crate::driver::{Arrived, Driver, INPUTS_MAX, Input, Resync};
 use crate::error::Error;
 use crate::guest::Dialing;
-use crate::link::GUEST_FRAME_BYTES_MAX;
+use crate::link::{GUEST_FRAME_BYTES_MAX, UnreadBudgets};
 use crate::lobby_link::{self, LobbyLink};
 use crate::outbox::Outbox;
 use crate::saving::Snapshots;
@@ -129,11 +129,13 @@ impl Ground {
             commands: relay_queue,
             bound: bound_sender,
             inputs: inputs.clone(),
+            is_out_of_reach: false,
         };
         tasks.spawn(binding.run());
         let lobby_link = LobbyLink {
             service: self.service.clone(),
             lobby,
+            me,
             peer_key: self.peer_key,
             after: view.seq,
             messages: message_queue,
@@ -162,6 +164,7 @@ impl Ground {
             early: Vec::new(),
             leaving: None,
             next_link: 0,
+            unread: UnreadBudgets::default(),
             heartbeat_at: Instant::now() + limits::HEARTBEAT,
             resync_at: Resync::NotNeeded,
             lobby_reachable: true,
@@ -255,7 +258,7 @@ async fn take_in(arrival: Arrival, members: watch::Receiver<Arc<LobbyView>>) -> 
     if hello.extra.len() > limits::EXTRA_BYTES_MAX {
         return Err(LinkError::TooLarge);
     }
-    Ok(Arrived { peer, epoch, hello, link, stream })
+    Ok(Arrived { peer, peer_key, epoch, hello, link, stream })
 }
 
 /// Waits until the lobby announces who has this fingerprint.

@@ -8,13 +8,14 @@ use bytes::Bytes;
 use protocol::frame::PeerBody;
 use protocol::id::{ConnectionId, HostEpoch, ObjectId};
 use protocol::limits;
-use protocol::message::LobbyView;
+use protocol::message::{LobbyView, MemberView};
 use protocol::objects::{Change, ObjectTable};
+use protocol::snapshot::Seat;
 
 use crate::error::{HostError, SendError};
 use crate::event::{Delivery, Recipient, Role};
 use crate::link::LinkHandle;
-use crate::request::SavedState;
+use crate::request::{Saved, SavedState};
 
 /// Where a guest entered the game, as its host said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +43,7 @@ pub(crate) struct State {
     pub(crate) epoch: HostEpoch,
     pub(crate) lobby: Arc<LobbyView>,
     pub(crate) links: BTreeMap<ConnectionId, LinkHandle>,
-    pub(crate) last_saved: Option<Arc<SavedState>>,
+    pub(crate) last_saved: Option<Arc<Saved>>,
     pub(crate) entry: Option<Entry>,
     /// Frames of another epoch that were dropped.
     pub(crate) stale_frames: u64,
@@ -89,7 +90,9 @@ impl State {
 
     pub(crate) fn send(&mut self, to: Recipient, delivery: Delivery, payload: &Bytes) -> Result<(), SendError> {
         let hosting = self.role == Role::Host;
-        let mut in_game = self.links.iter_mut().filter(|(_, link)| link.in_game);
+        let epoch = self.epoch;
+        // A link of an epoch that is over may still be there for a moment.
+        let mut in_game = self.links.iter_mut().filter(|(_, link)| link.in_game && link.epoch == epoch);
         match to {
             Recipient::Everyone if hosting => {
                 // All of them, though one may be full.
@@ -143,6 +146,26 @@ impl State {
         Ok(())
     }
 
+    /// A state of the game, with the tables that belong to it.
+    pub(crate) fn with_tables(&self, state: SavedState) -> Saved {
+        let seat = |member: &MemberView| Seat {
+            connection: member.connection,
+            player: member.player,
+            // The driver knows.
+            played: false,
+            host_data: self.seats.get(&member.connection).cloned().unwrap_or_default(),
+        };
+        Saved { state, seats: self.lobby.members.iter().map(seat).collect(), objects: self.objects.clone() }
+    }
+
+    /// Nothing was ever stored: what this peer knows of another host's game does not count.
+    pub(crate) fn start_anew(&mut self) {
+        self.tick = 0;
+        self.last_saved = None;
+        self.objects = ObjectTable::default();
+        self.seats.clear();
+    }
+
     /// Tells the guests in the game. Those who come later get the whole table.
     pub(crate) fn tell_changes(&self, changes: &[Change]) {
         if changes.is_empty() {
@@ -167,4 +190,111 @@ impl State {
 fn check_size(data: &[u8]) -> Result<(), HostError> {
     let max = limits::SEAT_DATA_BYTES_MAX;
     if data.len() > max { Err(HostError::TooLarge { max }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use protocol::id::{EventSeq, JoinCode, LobbyId, PeerKey, PlayerId};
+    use protocol::lobby::{HostState, Presence};
+    use protocol::time::Timestamp;
+
+    use super::*;
+    use crate::link::LinkId;
+    use crate::queue::Queue;
+
+    pub(crate) const HOST: ConnectionId = ConnectionId(0);
+    const GUEST: ConnectionId = ConnectionId(1);
+    const OLD_EPOCH: HostEpoch = HostEpoch(1);
+    const NEW_EPOCH: HostEpoch = HostEpoch(2);
+
+    fn member(connection: ConnectionId) -> MemberView {
+        MemberView {
+            connection,
+            player: PlayerId::from_bytes([7; 16]),
+            name: "Ada".to_owned(),
+            peer_key: PeerKey::from_bytes([7; 32]),
+            can_host: true,
+            direct_address: None,
+            joined_at: Timestamp(0),
+            presence: Presence::Connected { since: Timestamp(0) },
+        }
+    }
+
+    /// A host and one other member.
+    pub(crate) fn lobby() -> LobbyView {
+        LobbyView {
+            id: LobbyId::from_bytes([1; 16]),
+            name: "arena".to_owned(),
+            join_code: "AAAAABBBBB".parse::<JoinCode>().unwrap(),
+            build_id: "1".to_owned(),
+            settings: protocol::lobby::Settings::default(),
+            created_at: Timestamp(0),
+            epoch: OLD_EPOCH,
+            host: HostState::Present { host: HOST, since: Timestamp(0) },
+            successor: None,
+            members: vec![member(HOST), member(GUEST)],
+            seq: EventSeq(1),
+            closed: false,
+        }
+    }
+
+    fn hosting() -> Shared {
+        let shared = Shared::new(HOST, Arc::new(lobby()));
+        shared.lock().role = Role::Host;
+        shared
+    }
+
+    #[tokio::test]
+    async fn a_message_of_a_host_that_was_just_replaced_does_not_go_out_on_its_old_links() {
+        let shared = hosting();
+        let task = tokio::spawn(async {}).abort_handle();
+        let now = std::time::Instant::now();
+        let mut link = LinkHandle::new(LinkId(1), OLD_EPOCH, false, Arc::new(Queue::default()), None, task, now);
+        link.in_game = true;
+        let mut state = shared.lock();
+        state.links.insert(GUEST, link);
+        let payload = Bytes::from_static(b"tick");
+        assert_eq!(state.send(Recipient::One(GUEST), Delivery::Reliable, &payload), Ok(()));
+        (state.role, state.epoch) = (Role::Joining, NEW_EPOCH);
+        for to in [Recipient::Host, Recipient::Everyone, Recipient::One(GUEST)] {
+            assert_eq!(state.send(to, Delivery::Reliable, &payload), Err(SendError::NotConnected));
+        }
+    }
+
+    #[test]
+    fn a_state_is_saved_with_the_tables_of_its_own_time() {
+        let shared = hosting();
+        let mut state = shared.lock();
+        state.place_object(ObjectId(1), Some(GUEST), Vec::new()).unwrap();
+        state.set_seat_data(GUEST, b"secret".to_vec()).unwrap();
+        let saved = state.with_tables(SavedState::default());
+        state.place_object(ObjectId(2), Some(GUEST), Vec::new()).unwrap();
+        state.set_seat_data(GUEST, b"later".to_vec()).unwrap();
+        assert_eq!(saved.objects.iter().count(), 1);
+        assert_eq!(saved.seats.iter().map(|seat| seat.host_data.as_slice()).collect::<Vec<_>>(), [&b""[..], b"secret"]);
+    }
+
+    #[test]
+    fn a_host_for_which_nothing_is_stored_keeps_nothing_of_another_game() {
+        let shared = hosting();
+        let mut state = shared.lock();
+        state.place_object(ObjectId(1), None, Vec::new()).unwrap();
+        state.set_seat_data(GUEST, b"secret".to_vec()).unwrap();
+        state.tick = 9;
+        state.last_saved = Some(Arc::new(state.with_tables(SavedState::default())));
+        state.start_anew();
+        assert_eq!((state.objects.iter().count(), state.seats.len(), state.tick), (0, 0, 0));
+        assert!(state.last_saved.is_none());
+    }
+
+    #[test]
+    fn a_table_that_would_not_fit_into_a_welcome_is_refused() {
+        let shared = hosting();
+        let mut state = shared.lock();
+        let refused = (0..).find_map(|id| {
+            let data = vec![0; limits::SEAT_DATA_BYTES_MAX];
+            state.place_object(ObjectId(id), None, data).err()
+        });
+        assert_eq!(refused, Some(HostError::TooLarge { max: limits::OBJECT_TABLE_BYTES_MAX }));
+    }
 }

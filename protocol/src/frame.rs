@@ -101,12 +101,12 @@ pub enum RelayFrame<'a> {
         /// Who is host, as far as the relay knows.
         host: HostHint,
     },
-    /// `15 tag sent[12]`: I am here. The twelve bytes come back, so that the sender can measure the round trip.
+    /// `15 tag padding[12]`: I am here.
     KeepAlive {
         /// The session.
         session: SessionTag,
-        /// Echoed.
-        echo: [u8; 12],
+        /// Makes the question as long as its answer.
+        padding: [u8; 12],
     },
     /// `16 tag host epoch`: the answer to a keep-alive. As long as the question.
     Alive {
@@ -217,7 +217,7 @@ impl<'a> RelayFrame<'a> {
                 connection: ConnectionId(reader.u32()?),
                 host: hint(&mut reader)?,
             },
-            5 => Self::KeepAlive { session: tag(&mut reader)?, echo: reader.array()? },
+            5 => Self::KeepAlive { session: tag(&mut reader)?, padding: reader.array()? },
             6 => Self::Alive { session: tag(&mut reader)?, host: hint(&mut reader)? },
             7 => Self::Grant { session: tag(&mut reader)?, token: reader.rest() },
             8 => Self::HostMoved { session: tag(&mut reader)?, host: hint(&mut reader)? },
@@ -247,7 +247,7 @@ impl<'a> RelayFrame<'a> {
             Self::Bound { session, connection, host } => {
                 put(buffer, 0x14, &[&session.0.to_be_bytes(), &connection.0.to_be_bytes(), &host.bytes()]);
             }
-            Self::KeepAlive { session, echo } => put(buffer, 0x15, &[&session.0.to_be_bytes(), &echo]),
+            Self::KeepAlive { session, padding } => put(buffer, 0x15, &[&session.0.to_be_bytes(), &padding]),
             Self::Alive { session, host } => put(buffer, 0x16, &[&session.0.to_be_bytes(), &host.bytes()]),
             Self::Grant { session, token } => put(buffer, 0x17, &[&session.0.to_be_bytes(), token]),
             Self::HostMoved { session, host } => put(buffer, 0x18, &[&session.0.to_be_bytes(), &host.bytes()]),
@@ -347,8 +347,6 @@ pub enum PeerBody<'a> {
 /// What a guest says first.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Hello {
-    /// It was in this game before: on this host, or on one before it.
-    pub returning: bool,
     /// For the game: what it wants to tell the host when it returns.
     #[serde(with = "serde_bytes")]
     pub extra: Vec<u8>,
@@ -436,7 +434,7 @@ mod tests {
             RelayFrame::Challenge { cookie: [5; 16] },
             RelayFrame::Bind { cookie: [5; 16], token: b"token" },
             RelayFrame::Bound { session, connection: ConnectionId(7), host },
-            RelayFrame::KeepAlive { session, echo: [8; 12] },
+            RelayFrame::KeepAlive { session, padding: [8; 12] },
             RelayFrame::Alive { session, host },
             RelayFrame::Grant { session, token: b"grant" },
             RelayFrame::HostMoved { session, host },
@@ -474,7 +472,7 @@ mod tests {
     #[test]
     fn an_alive_is_not_longer_than_its_keep_alive() {
         let session = SessionTag(1);
-        let question = RelayFrame::KeepAlive { session, echo: [0; 12] }.to_vec();
+        let question = RelayFrame::KeepAlive { session, padding: [0; 12] }.to_vec();
         let answer = RelayFrame::Alive { session, host: HostHint::NONE }.to_vec();
         assert!(answer.len() <= question.len());
     }

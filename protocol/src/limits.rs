@@ -74,6 +74,10 @@ pub const SNAPSHOT_GENERATIONS: u32 = 3;
 pub const SEAT_DATA_BYTES_MAX: usize = 64 * 1024;
 /// Objects in the ownership table.
 pub const OBJECTS_MAX: usize = 65_536;
+/// Bytes of the ownership table, each object counted with [`OBJECT_OVERHEAD_BYTES`]: a host tells it whole to each guest.
+pub const OBJECT_TABLE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of an object in a message beside its data: names of fields, id and owner in MessagePack.
+pub const OBJECT_OVERHEAD_BYTES: usize = 40;
 
 /// Peers send a heartbeat on each link this often.
 pub const HEARTBEAT: Duration = Duration::from_millis(100);
@@ -130,4 +134,6 @@ const _: () = assert!(SUSPICION.as_millis() >= 3 * HEARTBEAT.as_millis(), "two h
 const _: () = assert!(VOUCH.as_millis() >= 2 * REPORT_INTERVAL.as_millis(), "one report may be late");
 const _: () = assert!(RELAY_IDLE_TIMEOUT.as_millis() >= 2 * RELAY_KEEP_ALIVE.as_millis(), "one keep-alive may be lost");
 const _: () = assert!(RELAY_FRAME_BYTES_MAX >= 1200 + 9, "the smallest QUIC path fits into a relay frame");
+const _: () = assert!(OBJECTS_MAX * OBJECT_OVERHEAD_BYTES <= OBJECT_TABLE_BYTES_MAX, "that many objects fit");
+const _: () = assert!(2 * OBJECT_TABLE_BYTES_MAX <= SNAPSHOT_BYTES_MAX, "the table leaves room for the game's state");
 const _: () = assert!(TOKEN_BYTES_MAX + 32 <= RELAY_FRAME_BYTES_MAX, "a token fits into a relay frame");

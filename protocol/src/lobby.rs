@@ -138,14 +138,19 @@ impl Newcomer {
         check_name("name", &self.name, 0)?;
         check_name("build_id", &self.build_id, 0)?;
         match &self.direct_address {
-            Some(address)
-                if address.len() > limits::ADDRESS_BYTES_MAX || address.parse::<std::net::SocketAddr>().is_err() =>
-            {
-                Err(Rejection::Invalid { field: "direct_address", rule: "an IP address and a port, as 192.0.2.1:4000" })
-            }
+            Some(address) if !is_dialable(address) => Err(Rejection::Invalid {
+                field: "direct_address",
+                rule: "an IP address and a port that others can dial, as 192.0.2.1:4000",
+            }),
             _ => Ok(()),
         }
     }
+}
+
+fn is_dialable(address: &str) -> bool {
+    let parsed = address.parse::<std::net::SocketAddr>();
+    address.len() <= limits::ADDRESS_BYTES_MAX
+        && parsed.is_ok_and(|at| at.port() != 0 && !at.ip().is_unspecified() && !at.ip().is_multicast())
 }
 
 /// # Errors
@@ -344,6 +349,9 @@ pub enum Command {
     },
     /// A deadline has come; see [`Lobby::due_at`].
     Due,
+    /// The service was away: deadlines that have passed meanwhile start anew, so that nobody is judged by time in which it could
+    /// not be heard.
+    Resume,
 }
 
 impl Command {
@@ -351,7 +359,12 @@ impl Command {
     const fn epoch(&self) -> Option<HostEpoch> {
         match self {
             Self::Ready { epoch, .. } | Self::HostSilent { epoch } | Self::HostHeard { epoch } => Some(*epoch),
-            Self::Join(_) | Self::Connect { .. } | Self::Disconnect { .. } | Self::Leave { .. } | Self::Due => None,
+            Self::Join(_)
+            | Self::Connect { .. }
+            | Self::Disconnect { .. }
+            | Self::Leave { .. }
+            | Self::Due
+            | Self::Resume => None,
         }
     }
 }
@@ -429,7 +442,7 @@ impl Lobby {
     /// Why it is refused. An epoch that is not the lobby's is refused before anything else is looked at.
     pub fn apply(self, command: Command, now: Timestamp) -> Result<(Self, Vec<Event>), Rejection> {
         self.check_epoch(&command)?;
-        if self.closed && command != Command::Due {
+        if self.closed && !matches!(command, Command::Due | Command::Resume) {
             return Err(Rejection::Closed);
         }
         let mut step = Step { lobby: self, events: Vec::new(), now };
@@ -442,6 +455,7 @@ impl Lobby {
             Command::HostSilent { .. } => step.host_silent(),
             Command::HostHeard { .. } => step.host_heard(),
             Command::Due => {}
+            Command::Resume => step.resume(),
         }
         step.settle();
         Ok(step.finish())
@@ -608,12 +622,11 @@ impl Lobby {
     const fn silent_host(&self) -> Option<ConnectionId> {
         match self.host {
             HostState::Lost { host, cause: LossCause::Silent, .. } => Some(host),
-            // It is connected only if it is silent: else it would have gone on.
-            HostState::Parked { former, .. } => former,
             HostState::Present { .. }
             | HostState::Vouched { .. }
             | HostState::Lost { .. }
-            | HostState::Elected { .. } => None,
+            | HostState::Elected { .. }
+            | HostState::Parked { .. } => None,
         }
     }
 
@@ -704,6 +717,7 @@ impl Step {
 
     fn join(&mut self, newcomer: Newcomer) -> Result<(), Rejection> {
         newcomer.check()?;
+        self.check_key(newcomer.player, newcomer.peer_key)?;
         if newcomer.build_id != self.lobby.build_id {
             return Err(Rejection::BuildMismatch { expected: self.lobby.build_id.clone() });
         }
@@ -761,7 +775,16 @@ impl Step {
         self.connect(connection, newcomer.player, newcomer.peer_key)
     }
 
+    /// Links are known by their keys: nobody may take another member's.
+    fn check_key(&self, player: PlayerId, peer_key: PeerKey) -> Result<(), Rejection> {
+        if self.lobby.members.values().any(|member| member.peer_key == peer_key && member.player != player) {
+            return Err(Rejection::Invalid { field: "peer_key", rule: "of this process alone: another member has it" });
+        }
+        Ok(())
+    }
+
     fn connect(&mut self, connection: ConnectionId, player: PlayerId, peer_key: PeerKey) -> Result<(), Rejection> {
+        self.check_key(player, peer_key)?;
         let now = self.now;
         let member = self
             .lobby
@@ -793,9 +816,7 @@ impl Step {
         let since = match self.lobby.host {
             HostState::Lost { host, since, cause: LossCause::Disconnected, .. } if host == connection => since,
             HostState::Vouched { host, since, .. } if host == connection => since,
-            HostState::Parked { former: Some(host), reason: ParkReason::NobodyEligible, .. } if host == connection => {
-                self.now
-            }
+            HostState::Parked { former: Some(host), .. } if host == connection => self.now,
             HostState::Present { .. }
             | HostState::Vouched { .. }
             | HostState::Lost { .. }
@@ -905,7 +926,8 @@ impl Step {
     }
 
     fn host_silent(&mut self) {
-        if matches!(self.lobby.host, HostState::Present { .. }) {
+        // A host that nobody could replace stays: whoever does not hear it has nothing better to follow.
+        if matches!(self.lobby.host, HostState::Present { .. }) && self.lobby.ranking().first().is_some() {
             self.lose_host(LossCause::Silent);
         }
     }
@@ -937,10 +959,6 @@ impl Step {
         let (HostState::Present { host, since } | HostState::Vouched { host, since, .. }) = self.lobby.host else {
             return;
         };
-        let was_elected = self.lobby.epoch > HostEpoch::FIRST;
-        if was_elected && cause != LossCause::Left && self.now.since(since) < limits::HOST_PROBATION {
-            self.lobby.failed_elections.push(self.now);
-        }
         let delay = match cause {
             LossCause::Disconnected | LossCause::Silent => self.lobby.settings.election_delay(),
             LossCause::Restarted | LossCause::Left => Duration::ZERO,
@@ -970,7 +988,7 @@ impl Step {
         }
         let ranking = self.lobby.rank(&tried, self.lobby.silent_host());
         let Some(host) = ranking.first() else {
-            return self.park(ParkReason::NobodyEligible, None);
+            return self.nobody_to_elect();
         };
         // Everybody has failed once: they are tried again, until there were too many failures.
         if tried.contains(&host) {
@@ -980,6 +998,21 @@ impl Step {
         let ready_by = now.after(self.lobby.settings.ready_timeout());
         self.lobby.host = HostState::Elected { host, ready_by, tried };
         self.emit(EventBody::HostElected { host, ready_by, ranking });
+    }
+
+    /// A silent host that is still there goes on; else nobody does, for now.
+    fn nobody_to_elect(&mut self) {
+        match self.lobby.host {
+            HostState::Lost { host, since, cause: LossCause::Silent, .. } if self.lobby.is_connected(host) => {
+                self.lobby.host = HostState::Present { host, since };
+                self.emit(EventBody::HostReturned { host });
+            }
+            HostState::Present { .. }
+            | HostState::Vouched { .. }
+            | HostState::Lost { .. }
+            | HostState::Elected { .. }
+            | HostState::Parked { .. } => self.park(ParkReason::NobodyEligible, None),
+        }
     }
 
     fn park(&mut self, reason: ParkReason, until: Option<Timestamp>) {
@@ -995,6 +1028,34 @@ impl Step {
         self.emit(EventBody::HostParked { reason, until });
     }
 
+    /// Gives every deadline that has passed its time again.
+    fn resume(&mut self) {
+        let now = self.now;
+        let settings = self.lobby.settings.clone();
+        match &mut self.lobby.host {
+            HostState::Lost { host, cause, deadline, .. } if *deadline <= now => {
+                *deadline = now.after(settings.election_delay());
+                let (host, cause, deadline) = (*host, *cause, *deadline);
+                self.emit(EventBody::HostLost { host, cause, deadline });
+            }
+            HostState::Elected { ready_by, .. } if *ready_by <= now => *ready_by = now.after(settings.ready_timeout()),
+            HostState::Vouched { until, .. } if *until <= now => *until = now.after(limits::VOUCH),
+            HostState::Present { .. }
+            | HostState::Vouched { .. }
+            | HostState::Lost { .. }
+            | HostState::Elected { .. }
+            | HostState::Parked { .. } => {}
+        }
+        let seats = self.lobby.members.keys().copied();
+        let overdue: Vec<_> = seats.filter(|&seat| self.lobby.removal_at(seat).is_some_and(|at| at <= now)).collect();
+        for connection in overdue {
+            if let Some(member) = self.lobby.members.get_mut(&connection) {
+                member.presence = Presence::Disconnected { since: now };
+                self.emit(EventBody::MemberDisconnected { connection });
+            }
+        }
+    }
+
     /// Does everything that is due. Each turn of the loop ends a deadline, a member or the lobby, so it ends.
     fn settle(&mut self) {
         while !self.lobby.closed && self.settle_once() {}
@@ -1003,7 +1064,12 @@ impl Step {
     fn settle_once(&mut self) -> bool {
         let due = |at: Timestamp| at <= self.now;
         match self.lobby.host {
-            HostState::Lost { deadline, .. } if due(deadline) => {
+            HostState::Lost { since, cause, lost_at, deadline, .. } if due(deadline) => {
+                // Dead soon after it was elected: what it restored may be what killed it.
+                let was_elected = self.lobby.epoch > HostEpoch::FIRST;
+                if was_elected && cause != LossCause::Left && lost_at.since(since) < limits::HOST_PROBATION {
+                    self.lobby.failed_elections.push(self.now);
+                }
                 self.elect(Vec::new());
                 return true;
             }

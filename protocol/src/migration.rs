@@ -30,8 +30,6 @@ pub enum Effect {
         peer_key: PeerKey,
         /// At which epoch.
         epoch: HostEpoch,
-        /// This peer was in the game before.
-        returning: bool,
     },
     /// Close the link to this peer, if there is one.
     HangUp {
@@ -62,7 +60,7 @@ pub enum Effect {
     Admit {
         /// Whom.
         guest: ConnectionId,
-        /// It was in the game before.
+        /// The game knows it: it was let in here before, or by the host whose snapshot was restored.
         returning: bool,
     },
     /// Ask the game for its state and upload it: the first snapshot of this epoch.
@@ -269,7 +267,6 @@ pub enum ReadyAnswer {
 struct Guest {
     heard_at: Instant,
     in_game: bool,
-    returning: bool,
 }
 
 /// One peer in one lobby.
@@ -381,8 +378,16 @@ impl Migration {
         if (lobby.epoch, lobby.seq) < (self.lobby.epoch, self.lobby.seq) {
             return;
         }
-        self.lobby = lobby;
+        let before = std::mem::replace(&mut self.lobby, lobby);
         self.notify(Notice::PeersUpdated);
+        for member in before.members {
+            match self.lobby.member(member.connection).map(|now| now.peer_key) {
+                // Why is not known any more; that it is gone is what counts.
+                None => self.member_left(member.connection, LeaveReason::Left),
+                Some(peer_key) if peer_key != member.peer_key => self.member_restarted(member.connection, now),
+                Some(_) => {}
+            }
+        }
         self.follow_lobby(now);
     }
 
@@ -484,7 +489,7 @@ impl Migration {
     /// A member, proven by its certificate, has opened a link and said hello at this epoch. It is let in once the game runs.
     ///
     /// Returns false if it is to be hung up: it speaks of another epoch, or this peer is not host.
-    pub fn handle_hello(&mut self, from: ConnectionId, epoch: HostEpoch, returning: bool, now: Instant) -> bool {
+    pub fn handle_hello(&mut self, from: ConnectionId, epoch: HostEpoch, now: Instant) -> bool {
         let expected = match self.role {
             Role::Host { epoch } | Role::Becoming { epoch, .. } => epoch,
             Role::Guest { .. } | Role::Waiting | Role::Out => return false,
@@ -492,10 +497,9 @@ impl Migration {
         if epoch != expected || self.lobby.member(from).is_none() {
             return false;
         }
-        let returning = returning || self.known.contains(&from);
-        self.guests.insert(from, Guest { heard_at: now, in_game: false, returning });
+        self.guests.insert(from, Guest { heard_at: now, in_game: false });
         if matches!(self.role, Role::Host { .. }) {
-            self.push(Effect::Admit { guest: from, returning });
+            self.push(Effect::Admit { guest: from, returning: self.known.contains(&from) });
         }
         true
     }
@@ -504,8 +508,7 @@ impl Migration {
     pub fn handle_admitted(&mut self, guest: ConnectionId) {
         let Some(state) = self.guests.get_mut(&guest) else { return };
         state.in_game = true;
-        let returning = state.returning;
-        self.known.insert(guest);
+        let returning = !self.known.insert(guest);
         self.notify(if returning {
             Notice::PlayerReconnected { connection: guest }
         } else {
@@ -513,7 +516,13 @@ impl Migration {
         });
     }
 
-    /// The snapshot is here, or there is none. `seats` are those that it holds.
+    /// Whether the game of this host knows a seat: its own, or one that was let in, here or before the snapshot that it restored.
+    #[must_use]
+    pub fn has_played(&self, connection: ConnectionId) -> bool {
+        connection == self.me || self.known.contains(&connection)
+    }
+
+    /// The snapshot is here, or there is none. `seats` are those that had played when it was taken.
     pub fn handle_fetched(&mut self, epoch: HostEpoch, seats: impl IntoIterator<Item = ConnectionId>) {
         if let Role::Becoming { epoch: mine, stage: stage @ Stage::Fetching { .. } } = &mut self.role
             && *mine == epoch
@@ -654,7 +663,7 @@ impl Migration {
     fn dial(&mut self, host: ConnectionId, epoch: HostEpoch) {
         self.role = Role::Guest { host, epoch, link: GuestLink::Dialing { again_at: None } };
         if let Some(peer_key) = self.lobby.member(host).map(|member| member.peer_key) {
-            self.push(Effect::Dial { host, peer_key, epoch, returning: self.was_in_game });
+            self.push(Effect::Dial { host, peer_key, epoch });
         }
     }
 
@@ -664,10 +673,8 @@ impl Migration {
         self.push(Effect::PresentGrant { epoch });
         self.notify(Notice::BecameHost { epoch });
         self.push(Effect::Upload { epoch });
-        for (&guest, state) in &mut self.guests {
-            // Who is in the snapshot was in the game before, whatever it said itself.
-            state.returning |= self.known.contains(&guest);
-            self.effects.push_back(Effect::Admit { guest, returning: state.returning });
+        for &guest in self.guests.keys() {
+            self.effects.push_back(Effect::Admit { guest, returning: self.known.contains(&guest) });
         }
     }
 
@@ -745,10 +752,8 @@ impl Migration {
             EventBody::MemberChanged { .. } => self.notify(Notice::PeersUpdated),
             EventBody::MemberConnected { connection, restarted, .. } => {
                 self.notify(Notice::PeersUpdated);
-                if restarted && hosting && self.guests.contains_key(&connection) {
-                    // Its old process has a link that will never speak again.
-                    self.handle_link_down(connection, now);
-                    self.push(Effect::HangUp { peer: connection });
+                if restarted {
+                    self.member_restarted(connection, now);
                 }
                 if !hosting && connection != self.me {
                     self.notify(Notice::PlayerReconnected { connection });
@@ -762,11 +767,7 @@ impl Migration {
             }
             EventBody::MemberLeft { connection, reason } => {
                 self.notify(Notice::PeersUpdated);
-                if self.guests.remove(&connection).is_some() {
-                    self.push(Effect::HangUp { peer: connection });
-                }
-                self.known.remove(&connection);
-                self.notify(Notice::PlayerLeft { connection, reason });
+                self.member_left(connection, reason);
             }
             EventBody::HostLost { host, cause, .. } => self.notify(Notice::HostLost { host, cause }),
             EventBody::HostReturned { host } | EventBody::HostVouched { host } => {
@@ -781,6 +782,22 @@ impl Migration {
             | EventBody::ElectionFailed { .. }
             | EventBody::SuccessorChanged { .. }
             | EventBody::LobbyClosed => {}
+        }
+    }
+
+    fn member_left(&mut self, connection: ConnectionId, reason: LeaveReason) {
+        if self.guests.remove(&connection).is_some() {
+            self.push(Effect::HangUp { peer: connection });
+        }
+        self.known.remove(&connection);
+        self.notify(Notice::PlayerLeft { connection, reason });
+    }
+
+    /// The old process of a guest has a link that will never speak again.
+    fn member_restarted(&mut self, connection: ConnectionId, now: Instant) {
+        if self.guests.contains_key(&connection) {
+            self.handle_link_down(connection, now);
+            self.push(Effect::HangUp { peer: connection });
         }
     }
 

@@ -45,14 +45,41 @@ pub enum Change {
 
 /// Why an object cannot be placed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the table holds {} objects already", limits::OBJECTS_MAX)]
-pub struct TooManyObjects;
+pub enum PlaceError {
+    /// At [`limits::OBJECTS_MAX`].
+    #[error("the table holds {} objects already", limits::OBJECTS_MAX)]
+    TooMany,
+    /// Above [`limits::OBJECT_TABLE_BYTES_MAX`].
+    #[error("the table would be larger than {} bytes", limits::OBJECT_TABLE_BYTES_MAX)]
+    TooLarge,
+}
 
-/// All objects that the game told the library of.
+/// All objects that the game told the library of. Small enough for one message: a host tells it whole to each guest that arrives.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(from = "BTreeMap<ObjectId, Object>", into = "BTreeMap<ObjectId, Object>")]
 pub struct ObjectTable {
     objects: BTreeMap<ObjectId, Object>,
+    bytes: usize,
+}
+
+impl From<BTreeMap<ObjectId, Object>> for ObjectTable {
+    fn from(objects: BTreeMap<ObjectId, Object>) -> Self {
+        let bytes = objects.values().map(Object::size).sum();
+        Self { objects, bytes }
+    }
+}
+
+impl From<ObjectTable> for BTreeMap<ObjectId, Object> {
+    fn from(table: ObjectTable) -> Self {
+        table.objects
+    }
+}
+
+impl Object {
+    /// Bytes that it takes in a message, about.
+    const fn size(&self) -> usize {
+        limits::OBJECT_OVERHEAD_BYTES + self.data.len()
+    }
 }
 
 impl ObjectTable {
@@ -75,24 +102,32 @@ impl ObjectTable {
     /// Places an object, or gives it another owner and other data. Returns the change to tell.
     ///
     /// # Errors
-    /// [`TooManyObjects`] at [`limits::OBJECTS_MAX`].
-    pub fn place(
-        &mut self,
-        id: ObjectId,
-        owner: Option<ConnectionId>,
-        data: Vec<u8>,
-    ) -> Result<Change, TooManyObjects> {
-        if self.objects.len() >= limits::OBJECTS_MAX && !self.objects.contains_key(&id) {
-            return Err(TooManyObjects);
-        }
+    /// [`PlaceError`]. Nothing has changed.
+    pub fn place(&mut self, id: ObjectId, owner: Option<ConnectionId>, data: Vec<u8>) -> Result<Change, PlaceError> {
         let object = Object { owner, enabled: true, data };
-        self.objects.insert(id, object.clone());
+        self.insert(id, object.clone())?;
         Ok(Change::Placed { id, object })
+    }
+
+    fn insert(&mut self, id: ObjectId, object: Object) -> Result<(), PlaceError> {
+        let before = self.objects.get(&id).map(Object::size);
+        if before.is_none() && self.objects.len() >= limits::OBJECTS_MAX {
+            return Err(PlaceError::TooMany);
+        }
+        let bytes = self.bytes - before.unwrap_or(0) + object.size();
+        if bytes > limits::OBJECT_TABLE_BYTES_MAX {
+            return Err(PlaceError::TooLarge);
+        }
+        self.bytes = bytes;
+        self.objects.insert(id, object);
+        Ok(())
     }
 
     /// Removes an object. Returns the change to tell, if it was there.
     pub fn remove(&mut self, id: ObjectId) -> Option<Change> {
-        self.objects.remove(&id).map(|_| Change::Removed { id })
+        let removed = self.objects.remove(&id)?;
+        self.bytes -= removed.size();
+        Some(Change::Removed { id })
     }
 
     /// Enables or disables what a connection owns. Returns the objects that changed, and the change to tell.
@@ -128,16 +163,14 @@ impl ObjectTable {
         orphans
     }
 
-    /// Applies what the host told.
+    /// Applies what the host told. What does not fit is left out: an honest host's table fits.
     pub fn apply(&mut self, change: Change) {
         match change {
             Change::Placed { id, object } => {
-                if self.objects.len() < limits::OBJECTS_MAX || self.objects.contains_key(&id) {
-                    self.objects.insert(id, object);
-                }
+                let _ = self.insert(id, object);
             }
             Change::Removed { id } => {
-                self.objects.remove(&id);
+                self.remove(id);
             }
             Change::Enabled { owner, enabled } => {
                 self.enable(owner, enabled);
@@ -168,5 +201,19 @@ mod tests {
         assert_eq!(table.enable(ConnectionId(1), true), (Vec::new(), None));
         assert_eq!(table.orphan(ConnectionId(1)), [ObjectId(2), ObjectId(3)]);
         assert_eq!(table.owned_by(ConnectionId(1)).count(), 0);
+    }
+
+    #[test]
+    fn the_table_stays_small_enough_for_one_message() {
+        let mut table = ObjectTable::default();
+        let half = vec![0; limits::OBJECT_TABLE_BYTES_MAX / 2];
+        table.place(ObjectId(1), None, half.clone()).unwrap();
+        assert_eq!(table.place(ObjectId(2), None, half.clone()), Err(PlaceError::TooLarge));
+        table.place(ObjectId(1), None, Vec::new()).unwrap();
+        table.place(ObjectId(2), None, half.clone()).unwrap();
+        table.remove(ObjectId(2));
+        table.place(ObjectId(3), None, half).unwrap();
+        let map: BTreeMap<_, _> = table.clone().into();
+        assert_eq!(ObjectTable::from(map), table);
     }
 }

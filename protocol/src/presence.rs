@@ -31,6 +31,8 @@ struct Lease {
     peer_key: PeerKey,
     socket: Option<SocketId>,
     until: Instant,
+    /// Until when its heartbeats alone keep it.
+    beats_until: Option<Instant>,
 }
 
 /// The leases.
@@ -67,23 +69,34 @@ impl Presence {
         self.leases.get(&seat).is_some_and(|lease| lease.peer_key == peer_key)
     }
 
-    /// A sign of life without a socket: a join, a heartbeat by REST, or a full term for all after the service was away.
+    /// A sign of life without a socket: a join, or a full term for all after the service was away.
     ///
     /// A lease of another process is taken over; its socket, if any, is returned to be closed.
     pub fn heartbeat(&mut self, seat: Seat, peer_key: PeerKey, now: Instant) -> Option<SocketId> {
-        let (socket, replaced) = match self.leases.get(&seat) {
-            Some(lease) if lease.peer_key == peer_key => (lease.socket, None),
-            Some(lease) => (None, lease.socket),
-            None => (None, None),
+        let (socket, beats_until, replaced) = match self.leases.get(&seat) {
+            Some(lease) if lease.peer_key == peer_key => (lease.socket, lease.beats_until, None),
+            Some(lease) => (None, None, lease.socket),
+            None => (None, None, None),
         };
-        self.put(seat, Lease { peer_key, socket, until: now + self.term });
+        self.put(seat, Lease { peer_key, socket, until: now + self.term, beats_until });
+        replaced
+    }
+
+    /// A heartbeat by REST: as [`Self::heartbeat`], and for a term the end of a socket loses nobody.
+    pub fn beat(&mut self, seat: Seat, peer_key: PeerKey, now: Instant) -> Option<SocketId> {
+        let replaced = self.heartbeat(seat, peer_key, now);
+        if let Some(lease) = self.leases.get_mut(&seat) {
+            lease.beats_until = Some(now + self.term);
+        }
         replaced
     }
 
     /// A socket said hello. Returns the one that it replaces.
     pub fn opened(&mut self, seat: Seat, peer_key: PeerKey, socket: SocketId, now: Instant) -> Option<SocketId> {
-        let replaced = self.leases.get(&seat).and_then(|lease| lease.socket);
-        self.put(seat, Lease { peer_key, socket: Some(socket), until: now + self.term });
+        let old = self.leases.get(&seat);
+        let replaced = old.and_then(|lease| lease.socket);
+        let beats_until = old.filter(|lease| lease.peer_key == peer_key).and_then(|lease| lease.beats_until);
+        self.put(seat, Lease { peer_key, socket: Some(socket), until: now + self.term, beats_until });
         replaced
     }
 
@@ -96,9 +109,13 @@ impl Presence {
         true
     }
 
-    /// A socket ended. Returns whom the lobby has lost by it: nobody, if the seat has a newer socket.
-    pub fn closed(&mut self, seat: Seat, socket: SocketId) -> Option<Lost> {
+    /// A socket ended. Returns whom the lobby has lost by it: nobody, if the seat has a newer socket, or its heartbeats come too.
+    pub fn closed(&mut self, seat: Seat, socket: SocketId, now: Instant) -> Option<Lost> {
         let lease = self.leases.get(&seat).filter(|lease| lease.socket == Some(socket))?;
+        if let Some(until) = lease.beats_until.filter(|&until| until > now) {
+            self.put(seat, Lease { socket: None, until, ..*lease });
+            return None;
+        }
         let lost = Lost { seat, peer_key: lease.peer_key, socket: None };
         self.forget(seat);
         Some(lost)
@@ -168,11 +185,27 @@ mod tests {
         let (mut presence, now) = (Presence::new(TERM), crate::tests::start());
         assert_eq!(presence.opened(seat(), key(1), SocketId(1), now), None);
         assert_eq!(presence.opened(seat(), key(1), SocketId(2), now), Some(SocketId(1)));
-        assert_eq!(presence.closed(seat(), SocketId(1)), None);
+        assert_eq!(presence.closed(seat(), SocketId(1), now), None);
         assert!(!presence.heard(seat(), SocketId(1), now));
-        let lost = presence.closed(seat(), SocketId(2)).unwrap();
+        let lost = presence.closed(seat(), SocketId(2), now).unwrap();
         assert_eq!((lost.seat, lost.peer_key), (seat(), key(1)));
         assert!(presence.is_empty() && presence.poll_timeout().is_none());
+    }
+
+    #[test]
+    fn the_end_of_a_socket_loses_nobody_who_sends_heartbeats_too_and_a_join_is_no_heartbeat() {
+        let (mut presence, now) = (Presence::new(TERM), crate::tests::start());
+        presence.heartbeat(seat(), key(1), now);
+        presence.opened(seat(), key(1), SocketId(1), now);
+        assert!(presence.closed(seat(), SocketId(1), now).is_some(), "it has only joined");
+        presence.beat(seat(), key(1), now);
+        let later = now + TERM / 2;
+        presence.opened(seat(), key(1), SocketId(2), later);
+        assert_eq!(presence.closed(seat(), SocketId(2), later), None);
+        assert!(presence.is_held_by(seat(), key(1)));
+        assert_eq!(presence.poll_timeout(), Some(now + TERM), "a term after its last heartbeat");
+        presence.opened(seat(), key(1), SocketId(3), later);
+        assert!(presence.closed(seat(), SocketId(3), now + TERM).is_some(), "the heartbeats have stopped");
     }
 
     #[test]

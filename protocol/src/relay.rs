@@ -60,6 +60,8 @@ pub enum DropReason {
     BadCookie,
     /// The token is not valid.
     BadToken,
+    /// More tokens to verify than the relay has time for.
+    TooManyProofs,
     /// More than the member may send.
     OverRate,
     /// The relay or the session is full.
@@ -74,7 +76,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of [`Counters::dropped`].
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Malformed,
         Self::WrongDirection,
         Self::UnknownSession,
@@ -82,6 +84,7 @@ impl DropReason {
         Self::UnboundDestination,
         Self::BadCookie,
         Self::BadToken,
+        Self::TooManyProofs,
         Self::OverRate,
         Self::Full,
         Self::StaleGrant,
@@ -100,6 +103,7 @@ impl DropReason {
             Self::UnboundDestination => "unbound_destination",
             Self::BadCookie => "bad_cookie",
             Self::BadToken => "bad_token",
+            Self::TooManyProofs => "too_many_proofs",
             Self::OverRate => "over_rate",
             Self::Full => "full",
             Self::StaleGrant => "stale_grant",
@@ -372,6 +376,7 @@ impl RelayTable {
             | DropReason::UnboundDestination
             | DropReason::BadCookie
             | DropReason::BadToken
+            | DropReason::TooManyProofs
             | DropReason::OverRate
             | DropReason::SendFailed => RefusedReason::Token,
         };
@@ -401,6 +406,11 @@ impl RelayTable {
         if let Some(tag) = self.tags.remove(&lobby) {
             self.sessions.remove(&tag);
         }
+    }
+
+    /// Counts a token that nobody had the time to verify. Its sender asks again.
+    pub fn proof_dropped(&mut self) {
+        self.count(DropReason::TooManyProofs);
     }
 
     /// Counts a datagram that the operating system did not take.
@@ -487,11 +497,12 @@ impl RelayTable {
         let to = session.links.get(&peer).ok_or(DropReason::UnboundDestination)?.address;
         let link = session.links.get_mut(&from).ok_or(DropReason::UnboundSource)?;
         link.heard_at = now;
-        link.data_at = Some(now);
+        let first_data = link.data_at.replace(now).is_none();
         if !link.spend(bytes, &self.limits, now) {
             return Err(DropReason::OverRate);
         }
-        if session.host_silent && from == session.host.host {
+        let is_host = session.host.epoch != HostEpoch::NONE && from == session.host.host;
+        if is_host && (session.host_silent || first_data) {
             session.host_silent = false;
             self.sounds.push_back(session.sound());
         }

@@ -55,6 +55,8 @@ pub struct Seat {
     pub connection: ConnectionId,
     /// Whose it is.
     pub player: PlayerId,
+    /// It was in the game, and so is in its state.
+    pub played: bool,
     /// What only the host keeps of it. At most [`limits::SEAT_DATA_BYTES_MAX`] bytes.
     #[serde(with = "serde_bytes")]
     pub host_data: Vec<u8>,
@@ -191,7 +193,12 @@ mod tests {
     fn snapshot() -> Snapshot {
         let mut objects = ObjectTable::default();
         objects.place(ObjectId(5), Some(ConnectionId(1)), b"crate".to_vec()).unwrap();
-        let seat = Seat { connection: ConnectionId(1), player: PlayerId::from_bytes([3; 16]), host_data: vec![9] };
+        let seat = Seat {
+            connection: ConnectionId(1),
+            player: PlayerId::from_bytes([3; 16]),
+            played: true,
+            host_data: vec![9],
+        };
         Snapshot {
             generation: Generation { epoch: HostEpoch(2), seq: 7 },
             tick: 300,

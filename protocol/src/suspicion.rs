@@ -74,6 +74,8 @@ pub struct Suspicion {
     /// When the lobby lost its host, as far as this machine saw.
     lost_at: Option<Instant>,
     told_at: Option<Instant>,
+    /// Until when silence is not believed: see [`Suspicion::resumed`].
+    listens_from: Option<Instant>,
 }
 
 impl Suspicion {
@@ -87,7 +89,15 @@ impl Suspicion {
             challenge: Challenge::None,
             lost_at: None,
             told_at: None,
+            listens_from: None,
         }
+    }
+
+    /// As [`Self::new`], for a service that was away: until everybody has had the time to come back and say what it hears, the
+    /// few who are first are not the majority.
+    #[must_use]
+    pub fn resumed(epoch: HostEpoch, listens_from: Instant) -> Self {
+        Self { listens_from: Some(listens_from), ..Self::new(epoch) }
     }
 
     /// A guest says whether it hears the host. Of another epoch it changes nothing.
@@ -114,7 +124,7 @@ impl Suspicion {
     /// The lobby has changed: a new epoch forgets what was said of the old one.
     pub fn handle_lobby(&mut self, lobby: &Lobby, now: Instant) {
         if lobby.epoch() != self.epoch {
-            *self = Self::new(lobby.epoch());
+            *self = Self { listens_from: self.listens_from, ..Self::new(lobby.epoch()) };
         }
         match lobby.host() {
             HostState::Lost { .. } | HostState::Parked { .. } => {
@@ -130,6 +140,7 @@ impl Suspicion {
 
     /// Weighs what was said. Call after each input and at [`Self::poll_timeout`].
     pub fn assess(&mut self, lobby: &Lobby, now: Instant) -> Option<Verdict> {
+        self.listens_from.take_if(|from| *from <= now);
         // A host is not its own guest.
         if let Some(host) = lobby.host().host() {
             self.reports.remove(&host);
@@ -161,11 +172,14 @@ impl Suspicion {
             Challenge::Asked { at } | Challenge::Answered { at, .. } | Challenge::Told { at } => {
                 Some(at + limits::CHALLENGE_TIMEOUT)
             }
-            Challenge::None => None,
+            Challenge::None => self.listens_from,
         }
     }
 
     fn assess_present(&mut self, host: ConnectionId, now: Instant) -> Option<Verdict> {
+        if self.listens_from.is_some() {
+            return None;
+        }
         if !self.majority(|report| !report.hears) {
             self.challenge = Challenge::None;
             return None;

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::control::Order;
 use crate::listener::udp::UdpListener;
+use crate::proofs::Proofs;
 use crate::queue::ControlQueue;
 use crate::verifier::{TokenError, Verifier};
 
@@ -37,6 +38,8 @@ pub(crate) struct EventLoop {
     listener: UdpListener,
     table: RelayTable,
     verifier: Verifier,
+    /// Who may have tokens verified.
+    proofs: Proofs,
     /// Control frames that the system did not take at once.
     control: ControlQueue,
     /// The last sound of each lobby that the service has not taken yet.
@@ -46,7 +49,8 @@ pub(crate) struct EventLoop {
 impl EventLoop {
     pub(crate) fn new(socket: UdpSocket, table: RelayTable, verifier: Verifier) -> Self {
         let listener = UdpListener::new(socket);
-        Self { listener, table, verifier, control: ControlQueue::default(), sounds: BTreeMap::new() }
+        let proofs = Proofs::new(Instant::now());
+        Self { listener, table, verifier, proofs, control: ControlQueue::default(), sounds: BTreeMap::new() }
     }
 
     /// Runs until it is told to stop, or its handle is gone.
@@ -107,6 +111,9 @@ impl EventLoop {
                 }
             }
             Action::Reply(frame) => self.reply(source, frame),
+            Action::VerifyMember { .. } | Action::VerifyGrant { .. } if !self.proofs.admit(source.ip(), now) => {
+                self.table.proof_dropped();
+            }
             Action::VerifyMember { token } => {
                 let answer = bind(&mut self.table, self.verifier.verify_member(token), source, now);
                 self.reply(source, answer);

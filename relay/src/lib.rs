@@ -8,6 +8,7 @@ pub mod config;
 pub mod control;
 mod eventloop;
 mod listener;
+mod proofs;
 mod queue;
 mod running;
 pub mod service;

@@ -107,6 +107,7 @@ async fn the_whole_story() {
     guest.bind(&signer.member(lobby(1), 1)).await;
     host.ask(RelayFrame::Grant { session: host.tag, token: &signer.grant(lobby(1), 0, 5) }).await;
     host.send(1, b"tick").await;
+    let FromRelay::Sound { heard: true, .. } = next(&mut socket).await else { panic!("the host sends") };
     let FromRelay::Sound { heard: false, .. } = next(&mut socket).await else { panic!("the host is silent") };
 
     drop(socket);

@@ -1,8 +1,10 @@
 //! One game of real processes, for tests: whatever does not come in time fails the test with the last words of its process.
 
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use protocol::id::LobbyId;
 use xtask::cluster::{Cluster, Server};
 use xtask::process::Process;
 use xtask::trace::Trace;
@@ -10,12 +12,17 @@ use xtask::trace::Trace;
 /// Longest time for any one thing that is waited for.
 pub const TIME_OUT: Duration = Duration::from_secs(20);
 
-/// Processes of one test, and a folder of their own.
+/// Held by the game that is played: several at once would starve each other. (Nextest runs each test in a process of its own, and
+/// is told the same in its configuration.)
+static ONE_GAME: Mutex<()> = Mutex::new(());
+
+/// Processes of one test, and a folder of their own. Waits until no other game is played in this process.
 #[derive(Debug)]
 pub struct Game {
     service: Server,
     relay: Option<Server>,
     cluster: Cluster,
+    _only_game: MutexGuard<'static, ()>,
 }
 
 /// A player's process.
@@ -27,23 +34,40 @@ pub struct Player {
     pub connection: u64,
     /// What the others join by.
     pub join_code: String,
+    /// The lobby, once it is in it.
+    pub lobby: Option<LobbyId>,
 }
 
 impl Game {
     /// A lobby service with a relay inside.
     #[must_use]
     pub fn start() -> Self {
+        let only_game = only_game();
         let cluster = cluster();
         let service = cluster.service().unwrap_or_else(|error| panic!("{error}"));
-        Self { service, relay: None, cluster }
+        Self { service, relay: None, cluster, _only_game: only_game }
     }
 
     /// A lobby service, and a relay in a process of its own.
     #[must_use]
     pub fn start_with_relay_process() -> Self {
+        let only_game = only_game();
         let cluster = cluster();
         let (service, relay) = cluster.service_and_relay().unwrap_or_else(|error| panic!("{error}"));
-        Self { service, relay: Some(relay), cluster }
+        Self { service, relay: Some(relay), cluster, _only_game: only_game }
+    }
+
+    /// Where the lobby service listens.
+    #[must_use]
+    pub fn service_address(&self) -> std::net::SocketAddr {
+        let address = self.service.address("http");
+        address.parse().unwrap_or_else(|error| panic!("the lobby service listens at {address}: {error}"))
+    }
+
+    /// The file that keeps who the player of this name is.
+    #[must_use]
+    pub fn identity_file(&self, name: &str) -> PathBuf {
+        self.cluster.file(&format!("{name}.identity"))
     }
 
     /// Where the relay listens.
@@ -56,14 +80,15 @@ impl Game {
     /// Starts a player and waits until it has a seat. Players of one name are the same player.
     #[must_use]
     pub fn player(&self, name: &str, arguments: &[&str]) -> Player {
-        let identity = self.cluster.file(&format!("{name}.identity"));
+        let identity = self.identity_file(name);
         let mut all = vec!["--line", "--identity", identity.to_str().expect("a temporary folder has a plain name")];
         all.extend(arguments);
         let process = self.cluster.arena(name, self.service.address("http"), &all, false);
         let process = process.unwrap_or_else(|error| panic!("{error}"));
-        let mut player = Player { process, connection: 0, join_code: String::new() };
+        let mut player = Player { process, connection: 0, join_code: String::new(), lobby: None };
         let joined = player.wait(0, "that it joined", |trace| trace.is("joined"));
         player.connection = joined.number("connection").expect("a seat has a number");
+        player.lobby = joined.text("lobby").and_then(|id| id.parse().ok());
         player.join_code = joined.text("join_code").expect("a lobby has a join code").to_owned();
         player
     }
@@ -108,6 +133,11 @@ impl Player {
         let fits = |trace: &&Trace| trace.at_us() >= since_us && matches(trace);
         self.process.log().look(|traces| traces.iter().filter(fits).cloned().collect())
     }
+}
+
+fn only_game() -> MutexGuard<'static, ()> {
+    // A game whose test has failed is over too.
+    ONE_GAME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The binaries lie beside the folder of the test's own.

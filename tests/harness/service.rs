@@ -1,5 +1,6 @@
 //! A lobby service in the process of the test, on a port that the system chose, and players who talk to it.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use protocol::objects::ObjectTable;
 use protocol::snapshot::{Body, Generation, Snapshot};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -22,7 +24,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A service.
 #[derive(Debug)]
 pub struct TestService {
-    running: lobby_service::Running,
+    http: SocketAddr,
+    /// `None` if it is a process of its own.
+    running: Option<lobby_service::Running>,
     client: reqwest::Client,
 }
 
@@ -35,6 +39,15 @@ pub struct TestPlayer {
     pub refresh_token: String,
     /// The key of its process.
     pub peer_key: PeerKey,
+}
+
+impl TestPlayer {
+    /// From what the service answers to a sign-in; `number` makes the process's key.
+    fn new(session: &Value, number: u8) -> Self {
+        let text = |name: &str| session[name].as_str().unwrap_or_default().to_owned();
+        let peer_key = PeerKey::from_bytes([number; 32]);
+        Self { token: text("access_token"), refresh_token: text("refresh_token"), peer_key }
+    }
 }
 
 /// An answer: status, headers and body.
@@ -98,24 +111,37 @@ impl TestService {
     /// If it does not start.
     pub async fn start(config: Config) -> Self {
         let running = lobby_service::start(config).await.expect("a service on free ports starts");
-        Self { running, client: reqwest::Client::builder().no_proxy().build().expect("a client can be built") }
+        let http = running.http;
+        Self { running: Some(running), ..Self::at(http) }
+    }
+
+    /// One that runs in a process of its own and listens here.
+    ///
+    /// # Panics
+    /// If there can be no client.
+    #[must_use]
+    pub fn at(http: SocketAddr) -> Self {
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client can be built");
+        Self { http, running: None, client }
     }
 
     /// Stops it in good order.
     pub async fn stop(self) {
-        self.running.stop().await;
+        if let Some(running) = self.running {
+            running.stop().await;
+        }
     }
 
     /// Where the relay in it listens.
     #[must_use]
-    pub fn relay(&self) -> Option<std::net::SocketAddr> {
-        self.running.relay
+    pub fn relay(&self) -> Option<SocketAddr> {
+        self.running.as_ref()?.relay
     }
 
     /// The address of a path.
     #[must_use]
     pub fn url(&self, scheme: &str, path: &str) -> String {
-        format!("{scheme}://{}{path}", self.running.http)
+        format!("{scheme}://{}{path}", self.http)
     }
 
     /// Sends a request as it is.
@@ -159,13 +185,19 @@ impl TestService {
         let name = format!("player {number}");
         let answer =
             self.send(|client, service| client.post(service.url("http", "/v1/players")).json(&json!({"name": name})));
-        let session = answer.await.expect_status(201).json();
-        let text = |name: &str| session[name].as_str().unwrap_or_default().to_owned();
-        TestPlayer {
-            token: text("access_token"),
-            refresh_token: text("refresh_token"),
-            peer_key: PeerKey::from_bytes([number; 32]),
-        }
+        TestPlayer::new(&answer.await.expect_status(201).json(), number)
+    }
+
+    /// Signs in as the player whose identity is in this file. The file stays good until the player's new tokens are renewed.
+    ///
+    /// # Panics
+    /// If there is no such player.
+    pub async fn player_of(&self, identity_file: &Path) -> TestPlayer {
+        let identity = std::fs::read(identity_file).expect("the player has signed in before");
+        let identity: Value = serde_json::from_slice(&identity).expect("an identity is JSON");
+        let body = json!({"refresh_token": identity["refresh_token"]});
+        let answer = self.send(|client, service| client.post(service.url("http", "/v1/players/refresh")).json(&body));
+        TestPlayer::new(&answer.await.expect_status(200).json(), 0)
     }
 
     /// Creates a lobby with these settings.
@@ -207,6 +239,26 @@ impl TestService {
                 .body(record)
         })
         .await
+    }
+
+    /// Announces a snapshot of so many bytes and sends none of it. Returns the head of the answer: that the service is ready for
+    /// them, or why not.
+    ///
+    /// # Panics
+    /// If there is no answer.
+    pub async fn begin_upload(&self, player: &TestPlayer, lobby: LobbyId, bytes: usize) -> (String, TcpStream) {
+        let mut stream = TcpStream::connect(self.http).await.expect("the service listens");
+        let head = format!(
+            "PUT /v1/lobbies/{lobby}/snapshot HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {}\r\n\
+             Content-Type: application/octet-stream\r\nContent-Length: {bytes}\r\nExpect: 100-continue\r\n\r\n",
+            player.token
+        );
+        stream.write_all(head.as_bytes()).await.expect("the service reads");
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n\r\n") {
+            answer.push(tokio::time::timeout(PATIENCE, stream.read_u8()).await.expect("in time").expect("an answer"));
+        }
+        (String::from_utf8_lossy(&answer).into_owned(), stream)
     }
 
     /// Opens an event socket and says hello.

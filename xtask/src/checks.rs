@@ -20,11 +20,7 @@ pub(crate) fn test(filters: &[&str]) -> Result<(), String> {
         steps.run("tests", cargo(&["nextest", "run", "--workspace", "--all-targets"]).args(filters));
     } else {
         println!("cargo-nextest is not installed (`cargo install cargo-nextest --locked`): cargo's own runner is used");
-        let one_by_one: &[&str] = if filters.is_empty() { &[] } else { &["--"] };
-        steps.run(
-            "tests",
-            cargo(&["test", "--workspace", "--all-targets", "--no-fail-fast"]).args(one_by_one).args(filters),
-        );
+        steps.run("tests", cargo(&["test", "--workspace", "--all-targets", "--no-fail-fast", "--"]).args(filters));
     }
     if filters.is_empty() {
         let planted =

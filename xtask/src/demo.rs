@@ -10,9 +10,10 @@ use crate::checks::{BUILD, need_compilers};
 use crate::steps::{cargo, root, target};
 
 use report::summary;
+use run::Failure;
 
 /// What was asked for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Options {
     quiet: bool,
     election_delay_ms: u64,
@@ -26,10 +27,17 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
     let folder = target().join("debug");
     let mut reports = Vec::new();
     for number in 1..=options.runs {
-        let report = run::play(&folder, &options).map_err(|error| {
-            println!("demo: survived=false");
-            error.to_string()
-        })?;
+        let report = match run::play(&folder, &options) {
+            Ok(report) => report,
+            Err(Failure::EndedByViewer) => {
+                println!("demo: ended by you");
+                return Ok(());
+            }
+            Err(failure @ (Failure::Cluster(_) | Failure::NoAgreedCount(..))) => {
+                println!("demo: survived=false");
+                return Err(failure.to_string());
+            }
+        };
         if options.runs > 1 {
             println!("run {number} of {}: {}", options.runs, report.phases());
         } else if !options.quiet {
@@ -42,7 +50,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
         reports.push(report);
     }
     if options.runs > 1 {
-        println!("{}", summary(&reports));
+        println!("{}", summary(&reports, &options));
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ mod steps;
 use std::process::ExitCode;
 
 const HELP: &str = "\
-usage: cargo xtask COMMAND
+usage: cargo xtask COMMAND   (on Linux and macOS; on Windows, in WSL)
 
   demo [--quiet] [--election-delay-ms N] [--runs N]
                   play with five processes, kill the host's, bring it back, and say what became of the game

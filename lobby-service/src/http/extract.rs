@@ -1,14 +1,19 @@
 //! What handlers take from requests. Whatever cannot be taken is a problem+json.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
+use axum::body::HttpBody;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequest, Path, Query, Request};
 use axum::http::{StatusCode, header, request::Parts};
 use protocol::error::ErrorCode;
 use protocol::id::{LobbyId, PlayerId};
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
+use crate::clock::wall;
 use crate::error::Problem;
 use crate::service::Service;
 
@@ -22,7 +27,7 @@ impl FromRequestParts<Arc<Service>> for Caller {
     async fn from_request_parts(parts: &mut Parts, service: &Arc<Service>) -> Result<Self, Problem> {
         let refused = |refused: crate::auth::Refused| Problem::new(ErrorCode::Unauthenticated, refused.to_string());
         let token = bearer(parts).ok_or_else(|| refused(crate::auth::Refused))?;
-        service.auth.verify_access(token, service.clock.now()).map(Self).map_err(refused)
+        service.auth.verify_access(token, wall()).map(Self).map_err(refused)
     }
 }
 
@@ -63,7 +68,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Parameters<T> 
     }
 }
 
-/// A JSON body.
+/// A JSON object as the body; where it is optional, nothing at all will do too.
 #[derive(Debug)]
 pub(crate) struct Body<T>(pub(crate) T);
 
@@ -71,7 +76,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let axum::Json(value) = <axum::Json<T> as FromRequest<S>>::from_request(request, state)
+        let axum::Json(Object(value)) = <axum::Json<Object<T>> as FromRequest<S>>::from_request(request, state)
             .await
             .map_err(|error| json_problem(&error))?;
         Ok(Self(value))
@@ -82,10 +87,31 @@ impl<S: Send + Sync, T: DeserializeOwned> OptionalFromRequest<S> for Body<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, state: &S) -> Result<Option<Self>, Problem> {
-        let value = <axum::Json<T> as OptionalFromRequest<S>>::from_request(request, state)
-            .await
-            .map_err(|error| json_problem(&error))?;
-        Ok(value.map(|axum::Json(value)| Self(value)))
+        let absent = HttpBody::is_end_stream(request.body()) && !request.headers().contains_key(header::CONTENT_TYPE);
+        if absent { Ok(None) } else { <Self as FromRequest<S>>::from_request(request, state).await.map(Some) }
+    }
+}
+
+/// Read from a JSON object only: serde would take a list of its fields too.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Fields<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(fields)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(Fields(PhantomData))
     }
 }
 

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
+use futures_util::StreamExt;
 use protocol::error::ErrorCode;
 use protocol::id::Checksum;
 use protocol::limits;
@@ -16,7 +17,7 @@ use utoipa::ToSchema;
 
 use super::extract::{Caller, LobbyPath};
 use crate::error::Problem;
-use crate::service::Service;
+use crate::service::{Service, Upload};
 
 /// Time for one upload: 16 MiB at 5 Mbit/s.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -59,9 +60,10 @@ pub(super) async fn put_snapshot(
     body: Body,
 ) -> Result<Json<Stored>, Problem> {
     check(&headers)?;
-    let _room = service.expect_snapshot(player, id).await?;
-    let record = receive(body).await?;
-    let header = service.put_snapshot(player, id, record).await?;
+    let upload = service.begin_upload(player, id).await?;
+    let received = tokio::time::timeout(UPLOAD_TIMEOUT, receive(body, upload)).await;
+    let upload = received.map_err(|_| Problem::new(ErrorCode::Malformed, "the body took too long"))??;
+    let header = upload.store().await?;
     Ok(Json(Stored { generation: header.generation, tick: header.tick, checksum: header.checksum }))
 }
 
@@ -79,17 +81,16 @@ fn check(headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-async fn receive(body: Body) -> Result<Bytes, Problem> {
-    match tokio::time::timeout(UPLOAD_TIMEOUT, axum::body::to_bytes(body, limits::SNAPSHOT_BYTES_MAX)).await {
-        Ok(Ok(record)) => Ok(record),
-        Ok(Err(error)) if is_length_limit(&error) => Err(too_large()),
-        Ok(Err(_)) => Err(Problem::new(ErrorCode::Malformed, "the body broke off")),
-        Err(_) => Err(Problem::new(ErrorCode::Malformed, "the body took too long")),
+async fn receive(body: Body, mut upload: Upload) -> Result<Upload, Problem> {
+    let mut pieces = body.into_data_stream();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|_| Problem::new(ErrorCode::Malformed, "the body broke off"))?;
+        if upload.len() + piece.len() > limits::SNAPSHOT_BYTES_MAX {
+            return Err(too_large());
+        }
+        upload.push(&piece)?;
     }
-}
-
-fn is_length_limit(error: &axum::Error) -> bool {
-    std::error::Error::source(error).is_some_and(|source| source.to_string().contains("length limit"))
+    Ok(upload)
 }
 
 fn too_large() -> Problem {

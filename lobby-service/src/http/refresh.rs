@@ -13,7 +13,7 @@ use crate::error::Problem;
 use crate::service::Service;
 
 /// The token that came last.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Refresh {
     /// From the last sign-in or refresh.

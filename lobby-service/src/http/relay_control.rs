@@ -13,26 +13,24 @@ use protocol::error::ErrorCode;
 use protocol::limits;
 
 use super::extract::bearer;
+use crate::config::Secret;
 use crate::error::Problem;
 use crate::service::Service;
 use crate::socket;
 
-#[derive(Debug, Clone)]
-struct Secret(Arc<str>);
-
-pub(super) fn router(secret: String) -> Router<Arc<Service>> {
-    Router::new().route("/v1/relays/control", get(relay_control)).layer(Extension(Secret(secret.into())))
+pub(super) fn router(secret: Secret) -> Router<Arc<Service>> {
+    Router::new().route("/v1/relays/control", get(relay_control)).layer(Extension(secret))
 }
 
 async fn relay_control(
     State(service): State<Arc<Service>>,
-    Extension(Secret(secret)): Extension<Secret>,
+    Extension(secret): Extension<Secret>,
     parts: Parts,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Problem> {
     let presented = bearer(&parts).unwrap_or_default();
     // Equal hashes of equal length take equal time to compare, whatever was presented.
-    if blake3::hash(presented.as_bytes()) != blake3::hash(secret.as_bytes()) {
+    if blake3::hash(presented.as_bytes()) != blake3::hash(secret.reveal().as_bytes()) {
         return Err(Problem::new(ErrorCode::Unauthenticated, "this is not the relays' secret"));
     }
     let upgrade = upgrade.map_err(|error| Problem::new(ErrorCode::Malformed, error.body_text()))?;

@@ -20,7 +20,7 @@ pub(super) struct RelayAddress {
 }
 
 /// What a member shows to a relay.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct RelayToken {
     /// The relays; any will do, all members use the first.
     relays: Vec<RelayAddress>,

@@ -24,7 +24,7 @@ pub(super) struct SignIn {
 }
 
 /// A player with its tokens.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Serialize, ToSchema)]
 pub(super) struct Session {
     /// Who.
     player: PlayerId,

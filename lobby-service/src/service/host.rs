@@ -1,23 +1,28 @@
 //! What hosts write, and what members and hosts show to the relays.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use bytes::Bytes;
 use protocol::id::{HostEpoch, LobbyId, PlayerId};
 use protocol::lobby::Command;
-use protocol::snapshot::Header;
-use tokio::sync::SemaphorePermit;
 
 use super::{Error, Service};
-use crate::store::PutSnapshotError;
+use crate::clock::wall;
 
 /// What a member shows to a relay, and which relays there are.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct RelayPass {
     /// UDP addresses.
     pub relays: Vec<String>,
     /// The member's token.
     pub token: String,
+}
+
+impl std::fmt::Debug for RelayPass {
+    /// Without the token (P18).
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RelayPass").field("relays", &self.relays).finish_non_exhaustive()
+    }
 }
 
 impl Service {
@@ -30,45 +35,14 @@ impl Service {
         Ok(self.execute(id, Command::Ready { connection, epoch }).await?.epoch())
     }
 
-    /// Makes room for a snapshot before it is received, if the caller is a member.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`], or [`Error::Busy`] while too many are received.
-    pub async fn expect_snapshot(&self, player: PlayerId, id: LobbyId) -> Result<SemaphorePermit<'_>, Error> {
-        self.lobby_of(id, player).await?;
-        self.uploads.try_acquire().map_err(|_| Error::Busy)
-    }
-
-    /// Stores a host's snapshot.
-    ///
-    /// # Errors
-    /// Why it is refused; the store's.
-    pub async fn put_snapshot(&self, player: PlayerId, id: LobbyId, record: Bytes) -> Result<Header, Error> {
-        let (_, connection) = self.lobby_of(id, player).await?;
-        match self.store.put_snapshot(id, connection, record).await {
-            Ok(header) => Ok(header),
-            Err(PutSnapshotError::Refused(refusal)) => Err(refusal.into()),
-            Err(PutSnapshotError::Store(error)) => self.stored(Err(error)),
-        }
-    }
-
-    /// The newest snapshot, for a member.
-    ///
-    /// # Errors
-    /// [`Error::NotFound`] if there is none, and for others; the store's.
-    pub async fn snapshot(&self, player: PlayerId, id: LobbyId) -> Result<(Header, Bytes), Error> {
-        self.lobby_of(id, player).await?;
-        self.store.latest_snapshot(id).await?.ok_or(Error::NotFound)
-    }
-
     /// A member's token for the relays.
     ///
     /// # Errors
     /// [`Error::NotFound`] for others; the store's.
     pub async fn relay_pass(&self, player: PlayerId, id: LobbyId) -> Result<RelayPass, Error> {
         let (_, connection) = self.lobby_of(id, player).await?;
-        let token = self.auth.relay_token(player, id, connection, self.clock.now()).map_err(Error::Sign)?;
-        Ok(RelayPass { relays: self.relays.addresses(id), token })
+        let token = self.auth.relay_token(player, id, connection, wall()).map_err(Error::Sign)?;
+        Ok(RelayPass { relays: self.relays.addresses(id, Instant::now()), token })
     }
 
     /// A host's grant for the relays.
@@ -78,6 +52,6 @@ impl Service {
     pub async fn host_grant(&self, player: PlayerId, id: LobbyId, epoch: HostEpoch) -> Result<String, Error> {
         let (lobby, connection) = self.lobby_of(id, player).await?;
         lobby.check_host_write(connection, epoch)?;
-        self.auth.host_grant(player, id, connection, epoch, self.clock.now()).map_err(Error::Sign)
+        self.auth.host_grant(player, id, connection, epoch, wall()).map_err(Error::Sign)
     }
 }

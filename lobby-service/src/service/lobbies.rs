@@ -126,7 +126,7 @@ impl Service {
     /// The join itself counts as the first sign of life.
     fn joined(&self, lobby: &Lobby, newcomer: &Newcomer) -> Result<Joined, Error> {
         let connection = lobby.seat_of(newcomer.player).ok_or(Error::NotFound)?;
-        self.leases.heartbeat((lobby.id(), connection), newcomer.peer_key);
+        self.leases.give((lobby.id(), connection), newcomer.peer_key);
         Ok(Joined { lobby: lobby.view(), connection })
     }
 
@@ -159,7 +159,7 @@ impl Service {
         to_the_end(async move {
             let _turn = service.turn(id).await;
             service.decide(id, Command::Connect { connection, player, peer_key }).await?;
-            service.leases.heartbeat((id, connection), peer_key);
+            service.leases.beat((id, connection), peer_key);
             Ok(())
         })
         .await

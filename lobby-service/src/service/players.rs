@@ -6,6 +6,7 @@ use protocol::limits;
 
 use super::{Error, Service};
 use crate::auth::random;
+use crate::clock::wall;
 use crate::store::{Player, RefreshHash};
 
 /// Bytes of a family and of a secret, as they stand in hexadecimal in a refresh token.
@@ -13,7 +14,7 @@ const FAMILY_BYTES: usize = 16;
 const SECRET_BYTES: usize = 32;
 
 /// A player with its tokens.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SignedIn {
     /// Who.
     pub player: PlayerId,
@@ -21,6 +22,13 @@ pub struct SignedIn {
     pub access_token: String,
     /// For the next access token, once.
     pub refresh_token: String,
+}
+
+impl std::fmt::Debug for SignedIn {
+    /// Without the tokens (P18).
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SignedIn").field("player", &self.player).finish_non_exhaustive()
+    }
 }
 
 impl Service {
@@ -33,7 +41,7 @@ impl Service {
             let rule = "at most 128 characters, without control characters";
             return Err(Rejection::Invalid { field: "name", rule }.into());
         }
-        let now = self.clock.now();
+        let now = wall();
         let player = Player { id: PlayerId::from_bytes(random()), name, created_at: now };
         let (family, secret) = (random(), random());
         let token = RefreshHash { family, hash: hash(&secret) };
@@ -49,7 +57,7 @@ impl Service {
     pub async fn refresh(&self, token: &str) -> Result<SignedIn, Error> {
         let (family, secret) = parse(token).ok_or(Error::Unauthenticated)?;
         let next = random();
-        let now = self.clock.now();
+        let now = wall();
         let presented = RefreshHash { family, hash: hash(&secret) };
         let expires_at = now.after(limits::REFRESH_TOKEN_LIFE);
         let player = self.store.rotate_refresh(&presented, hash(&next), now, expires_at).await?;
@@ -57,7 +65,7 @@ impl Service {
     }
 
     fn signed_in(&self, player: PlayerId, family: &[u8], secret: &[u8]) -> Result<SignedIn, Error> {
-        let access_token = self.auth.access_token(player, self.clock.now()).map_err(Error::Sign)?;
+        let access_token = self.auth.access_token(player, wall()).map_err(Error::Sign)?;
         Ok(SignedIn { player, access_token, refresh_token: format!("{}.{}", hex(family), hex(secret)) })
     }
 }

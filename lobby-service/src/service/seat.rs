@@ -50,7 +50,7 @@ impl Service {
             let lobby = service.decide(id, Command::Connect { connection, player, peer_key }).await?;
             let seat = (id, connection);
             let (socket, signals) = service.leases.opened(seat, peer_key);
-            let news = service.rooms.subscribe(&lobby);
+            let news = service.rooms.subscribe(&lobby, service.clock.back_by(lobby.created_at()));
             let socket = SeatSocket { service: Arc::clone(&service), seat, player, id: socket, signals, news, lobby };
             // One that came before the service stopped was told so; this one came after.
             if service.is_stopping() { Err(Error::Busy) } else { Ok(socket) }

@@ -24,13 +24,13 @@ pub(crate) async fn serve(mut socket: WebSocket, service: Arc<Service>) {
     let Ok(Some(Ok(Message::Text(text)))) = first else { return };
     let Ok(FromRelay::Register { address }) = serde_json::from_str(&text) else { return };
     let (orders, waiting) = mpsc::channel(ORDERS_MAX);
-    let Some(id) = service.relays.add(address.to_string(), orders) else {
+    let Some(id) = service.relays.add(address.to_string(), orders, std::time::Instant::now()) else {
         tracing::warn!("there are too many relays; one was not taken");
         return;
     };
     tracing::info!(relay = id, "a relay has registered");
     talk(&mut socket, &service, waiting).await;
-    service.relays.remove(id);
+    service.relays.remove(id, std::time::Instant::now());
     tracing::info!(relay = id, "a relay is gone");
 }
 

@@ -16,13 +16,14 @@ use protocol::time::Timestamp;
 
 use super::{
     Admission, CodeTaken, CreateError, Player, PutSnapshotError, RefreshHash, SnapshotRefusal, Store, StoreError,
-    admit, is_listed,
+    admit, closed_at, is_listed,
 };
 
 #[derive(Debug)]
 struct Row {
     lobby: Lobby,
     version: Version,
+    closed_at: Option<Timestamp>,
     events: VecDeque<Event>,
     /// Oldest first.
     snapshots: VecDeque<(Header, Bytes)>,
@@ -65,7 +66,8 @@ impl Tables {
         }
         self.codes.insert(lobby.join_code(), lobby.id());
         let id = lobby.id();
-        let mut row = Row { lobby, version: Version(1), events: VecDeque::new(), snapshots: VecDeque::new() };
+        let mut row =
+            Row { lobby, version: Version(1), closed_at: None, events: VecDeque::new(), snapshots: VecDeque::new() };
         row.append(events);
         self.lobbies.insert(id, row);
         Ok(())
@@ -113,6 +115,7 @@ impl Tables {
         }
         if lobby.is_closed() {
             row.snapshots.clear();
+            row.closed_at = closed_at(&events);
         }
         row.lobby = lobby;
         row.version = Version(row.version.0 + 1);
@@ -159,9 +162,25 @@ impl Tables {
         self.lobbies.get(&lobby)?.snapshots.back().cloned()
     }
 
+    /// See [`Store::delete_closed`].
+    pub fn delete_closed(&mut self, until: Timestamp) -> u64 {
+        let before = self.lobbies.len();
+        self.lobbies.retain(|_, row| row.closed_at.is_none_or(|at| at > until));
+        let lobbies = &self.lobbies;
+        self.codes.retain(|_, lobby| lobbies.contains_key(lobby));
+        (before - self.lobbies.len()) as u64
+    }
+
     /// See [`Store::create_player`].
     pub fn create_player(&mut self, player: &Player, token: &RefreshHash, expires_at: Timestamp) {
-        self.families.retain(|_, family| family.expires_at > player.created_at);
+        let players = &mut self.players;
+        self.families.retain(|_, family| {
+            let lives = family.expires_at > player.created_at;
+            if !lives {
+                players.remove(&family.player);
+            }
+            lives
+        });
         let family = Family { player: player.id, current: token.hash, previous: None, expires_at };
         self.players.insert(player.id, player.clone());
         self.families.insert(token.family, family);
@@ -268,6 +287,10 @@ impl Store for MemoryStore {
     ) -> Result<(), StoreError> {
         self.tables().create_player(player, token, expires_at);
         Ok(())
+    }
+
+    async fn delete_closed(&self, until: Timestamp) -> Result<u64, StoreError> {
+        Ok(self.tables().delete_closed(until))
     }
 
     async fn player(&self, id: PlayerId) -> Result<Option<Player>, StoreError> {

@@ -3,7 +3,9 @@
 //! One connection writes, each transaction `BEGIN IMMEDIATE`: a transaction that starts as a reader and then writes fails
 //! under load. A few others read, each a consistent state of the file (WAL). `synchronous=FULL`: what was answered is on disk.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,7 +22,7 @@ use sqlx::{SqliteConnection, SqlitePool};
 
 use super::{
     Admission, CodeTaken, CreateError, Player, PutSnapshotError, RefreshHash, SnapshotRefusal, Store, StoreError,
-    admit, is_listed,
+    admit, closed_at, is_listed,
 };
 
 /// Connections that read at the same time. Reading a lobby takes tens of microseconds.
@@ -29,6 +31,10 @@ const READERS: u32 = 4;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a request waits for a connection before it is answered "unavailable".
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Unreadable rows whose ids are kept. Past it no more are logged.
+const UNREADABLE_MAX: usize = 4096;
+/// Closed lobbies that are deleted in one transaction, each with up to a thousand events: others wait for it.
+const DELETED_AT_ONCE: i64 = 20;
 /// The format of `lobbies.body` that this build writes and reads.
 const BODY_FORMAT: i64 = 1;
 /// The transaction of every write.
@@ -39,6 +45,8 @@ const BEGIN: &str = "BEGIN IMMEDIATE";
 pub struct SqliteStore {
     writer: SqlitePool,
     readers: SqlitePool,
+    /// Rows that cannot be read: each is logged once.
+    unreadable: Mutex<BTreeSet<Vec<u8>>>,
 }
 
 impl SqliteStore {
@@ -58,7 +66,7 @@ impl SqliteStore {
         let writer = pool(1).connect_with(options.clone()).await?;
         sqlx::migrate!("../migrations/sqlite").run(&writer).await.map_err(|error| unavailable(error.into()))?;
         let readers = pool(READERS).connect_with(options).await?;
-        Ok(Self { writer, readers })
+        Ok(Self { writer, readers, unreadable: Mutex::default() })
     }
 }
 
@@ -243,11 +251,42 @@ async fn insert_snapshot(
     Ok(())
 }
 
+#[cfg(test)]
+impl SqliteStore {
+    /// Makes a row one that this build cannot read.
+    pub(crate) async fn spoil(&self, lobby: LobbyId) {
+        let query = sqlx::query("UPDATE lobbies SET body_format = 99 WHERE id = $1");
+        query.bind(lobby.as_bytes().as_slice()).execute(&self.writer).await.expect("the file can be written");
+    }
+}
+
 impl SqliteStore {
     async fn lobbies(&self, sql: &'static str, after: Option<LobbyId>, limit: u32) -> Result<Vec<Lobby>, StoreError> {
-        let rows: Vec<(i64, String)> =
-            sqlx::query_as(sql).bind(page_start(after.as_ref())).bind(limit).fetch_all(&self.readers).await?;
-        rows.iter().map(|(format, body)| read_lobby(*format, body)).collect()
+        let (mut lobbies, mut after) = (Vec::new(), page_start(after.as_ref()).to_vec());
+        loop {
+            let missing = limit as usize - lobbies.len();
+            let rows: Vec<(Vec<u8>, i64, String)> =
+                sqlx::query_as(sql).bind(&after).bind(missing as i64).fetch_all(&self.readers).await?;
+            let is_last = rows.len() < missing;
+            for (id, format, body) in rows {
+                match read_lobby(format, &body) {
+                    Ok(lobby) => lobbies.push(lobby),
+                    Err(error) => self.skip(&id, &error),
+                }
+                after = id;
+            }
+            if is_last || lobbies.len() >= limit as usize {
+                return Ok(lobbies);
+            }
+        }
+    }
+
+    /// One row that cannot be read keeps nobody from the others.
+    fn skip(&self, id: &[u8], error: &StoreError) {
+        let mut logged = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.len() < UNREADABLE_MAX && logged.insert(id.to_vec()) {
+            tracing::error!(?id, error = error as &dyn std::error::Error, "a lobby is skipped");
+        }
     }
 }
 
@@ -275,7 +314,7 @@ impl Store for SqliteStore {
     }
 
     async fn list(&self, after: Option<LobbyId>, limit: u32) -> Result<Vec<Lobby>, StoreError> {
-        let sql = "SELECT body_format, body FROM lobbies
+        let sql = "SELECT id, body_format, body FROM lobbies
             WHERE id > $1 AND public = 1 AND closed = 0 AND members < max_members ORDER BY id LIMIT $2";
         let mut lobbies = self.lobbies(sql, after, limit).await?;
         lobbies.retain(is_listed);
@@ -283,7 +322,7 @@ impl Store for SqliteStore {
     }
 
     async fn connected_lobbies(&self, after: Option<LobbyId>, limit: u32) -> Result<Vec<Lobby>, StoreError> {
-        let sql = "SELECT body_format, body FROM lobbies WHERE id > $1 AND connected > 0 ORDER BY id LIMIT $2";
+        let sql = "SELECT id, body_format, body FROM lobbies WHERE id > $1 AND connected > 0 ORDER BY id LIMIT $2";
         self.lobbies(sql, after, limit).await
     }
 
@@ -293,7 +332,14 @@ impl Store for SqliteStore {
                 .bind(limit)
                 .fetch_all(&self.readers)
                 .await?;
-        rows.iter().map(|(at, bytes)| Ok((timestamp(*at), LobbyId::from_bytes(id("lobby id", bytes)?)))).collect()
+        let read = |(at, bytes): &(i64, Vec<u8>)| match id("lobby id", bytes) {
+            Ok(id) => Some((timestamp(*at), LobbyId::from_bytes(id))),
+            Err(error) => {
+                self.skip(bytes, &error);
+                None
+            }
+        };
+        Ok(rows.iter().filter_map(read).collect())
     }
 
     async fn save(&self, expected: Version, lobby: &Lobby, events: &[Event]) -> Result<Saved, StoreError> {
@@ -305,6 +351,11 @@ impl Store for SqliteStore {
         if lobby.is_closed() {
             sqlx::query("DELETE FROM snapshots WHERE lobby_id = $1")
                 .bind(lobby.id().as_bytes().as_slice())
+                .execute(&mut *transaction)
+                .await?;
+            sqlx::query("UPDATE lobbies SET closed_at = $2 WHERE id = $1")
+                .bind(lobby.id().as_bytes().as_slice())
+                .bind(closed_at(events).map(|at| signed(at.0)))
                 .execute(&mut *transaction)
                 .await?;
         }
@@ -374,7 +425,7 @@ impl Store for SqliteStore {
         expires_at: Timestamp,
     ) -> Result<(), StoreError> {
         let mut transaction = self.writer.begin_with(BEGIN).await?;
-        sqlx::query("DELETE FROM refresh_families WHERE expires_at <= $1")
+        sqlx::query("DELETE FROM players WHERE id IN (SELECT player_id FROM refresh_families WHERE expires_at <= $1)")
             .bind(signed(player.created_at.0))
             .execute(&mut *transaction)
             .await?;
@@ -392,6 +443,12 @@ impl Store for SqliteStore {
             .execute(&mut *transaction)
             .await?;
         Ok(transaction.commit().await?)
+    }
+
+    async fn delete_closed(&self, until: Timestamp) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM lobbies WHERE id IN (SELECT id FROM lobbies WHERE closed_at <= $1 LIMIT $2)";
+        let done = sqlx::query(sql).bind(signed(until.0)).bind(DELETED_AT_ONCE).execute(&self.writer).await?;
+        Ok(done.rows_affected())
     }
 
     async fn player(&self, id: PlayerId) -> Result<Option<Player>, StoreError> {

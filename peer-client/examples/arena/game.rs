@@ -211,9 +211,10 @@ impl Game {
         }
     }
 
-    /// Shows the host's arena if it is newer than what is shown.
+    /// Shows the host's arena if it is newer than what is shown. The session has dropped what other epochs' hosts sent; the packet
+    /// is not believed either if it speaks of another epoch.
     fn show(&mut self, epoch: u64, world: World, from: ConnectionId) -> io::Result<Option<News>> {
-        if epoch < self.world_epoch || epoch < self.session.epoch().0 {
+        if epoch < self.world_epoch || epoch != self.session.epoch().0 {
             trace::write("stale", json!({"epoch": epoch, "tick": world.tick, "from": from}))?;
             return Ok(None);
         }

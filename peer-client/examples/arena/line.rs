@@ -12,12 +12,14 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const COMMANDS_MAX: usize = 16;
 
 /// What somebody at the keyboard, or a program, asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Control {
     /// Leave properly.
     Leave,
     /// End at once, like a crash.
     Quit,
+    /// Show this among the events.
+    Say(String),
 }
 
 /// Reads commands in a thread of its own, since reading them blocks.
@@ -28,7 +30,10 @@ pub(crate) fn read_commands(until_stdin_ends: bool) -> Receiver<Control> {
             let control = match line.trim() {
                 "leave" => Control::Leave,
                 "quit" => Control::Quit,
-                _ => continue,
+                other => match other.strip_prefix("say ") {
+                    Some(text) => Control::Say(text.to_owned()),
+                    None => continue,
+                },
             };
             if sender.send(control).is_err() {
                 return;

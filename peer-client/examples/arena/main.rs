@@ -84,6 +84,8 @@ struct Arena {
     screen: Screen,
     commands: Option<Receiver<Control>>,
     bot: bool,
+    /// Of hosts that were host no more, as far as was told.
+    stale_frames: u64,
 }
 
 impl Arena {
@@ -91,9 +93,10 @@ impl Arena {
         let now = Instant::now();
         let commands =
             (options.line || !io::stdin().is_terminal()).then(|| line::read_commands(options.until_stdin_ends));
-        let screen = if options.line { Screen::Lines(Lines::new(now)) } else { Screen::Terminal(View::new()?) };
+        let screen =
+            if options.line { Screen::Lines(Lines::new(now)) } else { Screen::Terminal(View::new(options.bot)?) };
         let game = Game::new(session, options.seed(), options.restore_delay(), now);
-        Ok(Self { game, story: Story::new(now), screen, commands, bot: options.bot })
+        Ok(Self { game, story: Story::new(now), screen, commands, bot: options.bot, stale_frames: 0 })
     }
 
     /// Plays until the session is over or somebody quits.
@@ -113,9 +116,11 @@ impl Arena {
                 next_tick = if now > next_tick + LAG_MAX { now + TICK } else { next_tick.max(now - TICK) + TICK };
             }
             self.game.write_status(now)?;
+            self.write_stale_frames()?;
             match self.control()? {
                 Some(Control::Leave) => self.game.session().start_leaving(),
                 Some(Control::Quit) => return trace::write("left", json!({"how": "quit"})),
+                Some(Control::Say(text)) => self.story.tell(text, now),
                 None => {}
             }
             std::thread::sleep(POLL_INTERVAL);
@@ -131,6 +136,15 @@ impl Arena {
             Screen::Terminal(view) => view.draw(&self.game, &self.story),
             Screen::Lines(lines) => lines.draw(&self.game, &mut self.story, now),
         }
+    }
+
+    fn write_stale_frames(&mut self) -> io::Result<()> {
+        let stale_frames = self.game.session().dropped().stale_frames;
+        if stale_frames == self.stale_frames {
+            return Ok(());
+        }
+        self.stale_frames = stale_frames;
+        trace::write("dropped", json!({"stale_frames": stale_frames}))
     }
 
     fn input(&mut self) -> Input {

@@ -11,7 +11,8 @@ use peer_client::{Client, ClientBuilder, LobbyOptions, Path};
 /// A small game that outlives its host: collect coins, shoot, and kill the host's process to see what happens.
 ///
 /// Arrows or wasd turn and walk, x stops, space shoots, q leaves. With --line, lines on standard input are commands: `leave`
-/// leaves, `quit` ends the process as a crash would. Standard error carries one JSON object a line for machines.
+/// leaves, `quit` ends the process as a crash would, `say TEXT` shows a text among the events. Standard error carries one JSON
+/// object a line for machines.
 #[derive(Debug, Parser)]
 pub(crate) struct Options {
     /// Address of the lobby service.

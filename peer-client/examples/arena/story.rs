@@ -56,12 +56,17 @@ impl Story {
             ),
         };
         if let Some(sentence) = sentence {
-            if self.sentences.len() == SENTENCES_MAX {
-                self.sentences.pop_front();
-            }
-            self.sentences.push_back((now.duration_since(self.began), sentence));
-            self.told += 1;
+            self.tell(sentence, now);
         }
+    }
+
+    /// Adds a sentence.
+    pub(crate) fn tell(&mut self, sentence: String, now: Instant) {
+        if self.sentences.len() == SENTENCES_MAX {
+            self.sentences.pop_front();
+        }
+        self.sentences.push_back((now.duration_since(self.began), sentence));
+        self.told += 1;
     }
 }
 
@@ -91,7 +96,7 @@ fn sentence(event: &Event, lobby: &LobbyView) -> Option<String> {
         Event::PlayerLeft { connection, .. } => format!("{} left", of(connection)),
         Event::PlayerDisconnected { connection } => format!("{} is away", of(connection)),
         Event::PlayerReconnected { connection } => format!("{} is back", of(connection)),
-        Event::SnapshotFailed { .. } => "a snapshot could not be stored".to_owned(),
+        Event::SnapshotFailed { reason, .. } => format!("a snapshot could not be stored: {reason}"),
         Event::Parked { .. } => "nobody can be host for now".to_owned(),
         Event::LobbyUnreachable => "lobby service out of reach".to_owned(),
         Event::LobbyReachable => "lobby service reached again".to_owned(),

@@ -50,7 +50,9 @@ pub(crate) fn event(event: &Event) -> Value {
         Event::SnapshotStored { generation, tick, bytes } => {
             json!({"name": "snapshot_stored", "generation": generation, "tick": tick, "bytes": bytes})
         }
-        Event::SnapshotFailed { generation } => json!({"name": "snapshot_failed", "generation": generation}),
+        Event::SnapshotFailed { generation, reason } => {
+            json!({"name": "snapshot_failed", "generation": generation, "reason": reason})
+        }
         Event::Parked { reason } => json!({"name": "parked", "reason": reason}),
         Event::LobbyUnreachable => json!({"name": "lobby_unreachable"}),
         Event::LobbyReachable => json!({"name": "lobby_reachable"}),

@@ -23,6 +23,8 @@ const COLOURS: [Color; 6] =
 pub(crate) struct View {
     terminal: ratatui::DefaultTerminal,
     input: Input,
+    /// What the keys do.
+    help: &'static str,
 }
 
 impl View {
@@ -30,8 +32,9 @@ impl View {
     ///
     /// # Errors
     /// Those of the terminal: there may be none.
-    pub(crate) fn new() -> io::Result<Self> {
-        Ok(Self { terminal: ratatui::try_init()?, input: Input::default() })
+    pub(crate) fn new(bot: bool) -> io::Result<Self> {
+        let help = if bot { "the machine plays, q leaves" } else { "arrows walk, x stops, space shoots, q leaves" };
+        Ok(Self { terminal: ratatui::try_init()?, input: Input::default(), help })
     }
 
     /// Reads the keys that were pressed.
@@ -62,7 +65,7 @@ impl View {
     /// # Errors
     /// Those of the terminal.
     pub(crate) fn draw(&mut self, game: &Game, story: &Story) -> io::Result<()> {
-        self.terminal.draw(|frame| draw(frame, game, story)).map(drop)
+        self.terminal.draw(|frame| draw(frame, game, story, self.help)).map(drop)
     }
 
     fn press(&mut self, key: KeyEvent) -> Option<Control> {
@@ -103,13 +106,13 @@ fn arrow(code: KeyCode) -> Option<Direction> {
     arrows.into_iter().find(|(key, _)| *key == code).map(|(_, direction)| direction)
 }
 
-fn draw(frame: &mut Frame, game: &Game, story: &Story) {
+fn draw(frame: &mut Frame, game: &Game, story: &Story, keys: &str) {
     let [map, side] =
         Layout::horizontal([Constraint::Length(u16::from(WIDTH) + 2), Constraint::Min(30)]).areas(frame.area());
     let [arena, help] = Layout::vertical([Constraint::Length(u16::from(HEIGHT) + 2), Constraint::Min(0)]).areas(map);
     let lobby = game.session().lobby();
     frame.render_widget(Paragraph::new(rows(game.world())).block(Block::bordered().title(" arena ")), arena);
-    frame.render_widget(Line::from("arrows walk, x stops, space shoots, q leaves").dim(), first_line(help));
+    frame.render_widget(Line::from(keys).dim(), first_line(help));
     let players = player_lines(game, &lobby);
     let height = u16::try_from(players.len()).unwrap_or(u16::MAX).saturating_add(4);
     let [state, events] = Layout::vertical([Constraint::Length(height), Constraint::Min(3)]).areas(side);

@@ -51,6 +51,8 @@ pub(crate) struct Binding {
     /// Whether the relay forwards for this peer.
     pub(crate) bound: watch::Sender<bool>,
     pub(crate) inputs: mpsc::Sender<Input>,
+    /// The log says already that this socket cannot send to the relay.
+    pub(crate) is_out_of_reach: bool,
 }
 
 struct Patience {
@@ -190,7 +192,7 @@ impl Binding {
 
     fn keep_alive(&self) {
         if let Some(session) = self.socket.session() {
-            self.socket.send_control(&RelayFrame::KeepAlive { session, echo: [0; 12] });
+            self.socket.send_control(&RelayFrame::KeepAlive { session, padding: [0; 12] });
         }
     }
 
@@ -227,7 +229,7 @@ impl Binding {
     }
 
     /// A token that is still good, with the socket turned to its relay.
-    async fn usable<'a>(&self, ticket: &'a mut Option<Ticket>) -> Option<&'a Ticket> {
+    async fn usable<'a>(&mut self, ticket: &'a mut Option<Ticket>) -> Option<&'a Ticket> {
         if ticket.as_ref().is_none_or(|ticket| ticket.expires_at <= Instant::now()) {
             *ticket = self.fetch().await;
         }
@@ -253,11 +255,17 @@ impl Binding {
         }
     }
 
-    async fn resolve(&self, ticket: &Ticket) -> Option<SocketAddr> {
+    async fn resolve(&mut self, ticket: &Ticket) -> Option<SocketAddr> {
         // Members meet at the first: whoever takes another is alone there.
         let announced = ticket.token.relays.first()?;
         match tokio::net::lookup_host(announced.address.as_str()).await {
-            Ok(mut addresses) => addresses.find(|address| self.socket.reaches(*address)),
+            Ok(mut addresses) => {
+                let address = addresses.find(|address| self.socket.reaches(*address));
+                if address.is_none() && !std::mem::replace(&mut self.is_out_of_reach, true) {
+                    tracing::warn!("the relay has no address of the family that this socket speaks");
+                }
+                address
+            }
             Err(error) => {
                 tracing::debug!(%error, "the relay's address cannot be resolved");
                 None

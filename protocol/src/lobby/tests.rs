@@ -199,17 +199,54 @@ fn a_silent_host_that_is_heard_again_within_the_delay_goes_on() {
 }
 
 #[test]
-fn a_silent_host_that_nobody_can_follow_keeps_its_game_and_goes_on_when_it_is_heard() {
+fn a_silent_host_that_nobody_can_replace_stays_and_one_that_lost_its_heir_goes_on() {
     let mut play = Play::of(1);
-    play.is_silent().next_deadline();
-    assert!(
-        matches!(play.lobby.host(), HostState::Parked { former: Some(ConnectionId(0)), .. }),
-        "{:?}",
-        play.lobby.host()
-    );
-    play.later(1).is_heard().expect("0 hosts at 1");
-    // Somebody who can follow it is elected instead.
-    play.is_silent().next_deadline().joins(1).expect("1 is elected at 2");
+    play.is_silent().expect("0 hosts at 1");
+    play.later(1).joins(1).is_silent().expect("0 is lost at 1");
+    play.leaves(1).next_deadline().expect("0 hosts at 1");
+}
+
+#[test]
+fn a_host_that_returns_to_a_paused_lobby_in_the_same_process_goes_on() {
+    let mut play = Play::of(3);
+    play.leaves(0).is_ready(1).later(20_000);
+    play.lobby.failed_elections = vec![play.now; limits::FAILED_ELECTIONS_MAX];
+    play.vanishes(1).next_deadline().expect("too many failed at 2");
+    play.later(10).returns(1).expect("1 hosts at 2");
+}
+
+#[test]
+fn nobody_takes_another_members_key() {
+    let mut play = Play::of(2);
+    let thief = Newcomer { peer_key: newcomer(1).peer_key, ..newcomer(2) };
+    assert!(matches!(play.tries(Command::Join(thief)), Err(Rejection::Invalid { field: "peer_key", .. })));
+    let stolen = newcomer(0).peer_key;
+    let command = Command::Connect { connection: ConnectionId(1), player: newcomer(1).player, peer_key: stolen };
+    assert!(matches!(play.tries(command), Err(Rejection::Invalid { field: "peer_key", .. })));
+}
+
+#[test]
+fn after_an_outage_of_the_service_every_deadline_that_has_passed_begins_anew() {
+    let mut lost = Play::of(2);
+    lost.vanishes(0).later(30_000).does(Command::Resume).expect("0 is lost at 1");
+    lost.later(999).returns(0).expect("0 hosts at 1");
+    let mut elected = Play::of(2);
+    elected.leaves(0).later(30_000).does(Command::Resume).expect("1 is elected at 2");
+    elected.later(4_999).is_ready(1).expect("1 hosts at 2");
+    let mut away = Play::of(2);
+    away.vanishes(1).later(90_000).does(Command::Resume).later(59_999).returns(1);
+    assert!(away.lobby.is_connected(ConnectionId(1)));
+    let before = away.lobby.clone();
+    assert_eq!(away.does(Command::Resume).lobby, before, "nothing has passed: nothing changes");
+}
+
+#[test]
+fn a_direct_address_that_nobody_can_dial_is_refused() {
+    for wrong in ["", "host:1", "127.0.0.1", "127.0.0.1:0", "0.0.0.0:5", "[::]:5", "224.0.0.1:5", "[ff02::1]:5"] {
+        let newcomer = Newcomer { direct_address: Some(wrong.into()), ..newcomer(1) };
+        let refused = Play::of(1).tries(Command::Join(newcomer)).map(|_| ());
+        assert!(matches!(refused, Err(Rejection::Invalid { field: "direct_address", .. })), "{wrong}");
+    }
 }
 
 #[test]
@@ -316,14 +353,17 @@ fn failures_that_are_older_than_five_minutes_do_not_count() {
 #[test]
 fn a_new_host_that_crashes_on_probation_is_a_failed_election_and_one_that_leaves_is_not() {
     let mut play = Play::of(2);
-    play.leaves(0).is_ready(1).later(9_000).vanishes(1);
+    play.leaves(0).is_ready(1).later(9_000).vanishes(1).next_deadline();
     assert_eq!(play.lobby.failed_elections.len(), 1);
     let mut later = Play::of(2);
-    later.leaves(0).is_ready(1).later(10_000).vanishes(1);
+    later.leaves(0).is_ready(1).later(10_000).vanishes(1).next_deadline();
     assert!(later.lobby.failed_elections.is_empty());
     let mut creator = Play::of(2);
-    creator.later(100).vanishes(0);
+    creator.later(100).vanishes(0).next_deadline();
     assert!(creator.lobby.failed_elections.is_empty(), "the creator was not elected");
+    let mut back = Play::of(2);
+    back.leaves(0).is_ready(1).later(100).vanishes(1).later(100).returns(1).later(2_000).does(Command::Due);
+    assert!(back.lobby.failed_elections.is_empty(), "it came back in time");
 }
 
 #[test]
@@ -382,7 +422,8 @@ fn at_most_1024_former_seats_are_kept_and_the_oldest_gets_a_new_id() {
     let visitor = |number: u32| {
         let mut bytes = [0xAA; 16];
         bytes[..4].copy_from_slice(&number.to_be_bytes());
-        Newcomer { player: PlayerId::from_bytes(bytes), ..newcomer(1) }
+        let key = [bytes, bytes].concat().try_into().unwrap();
+        Newcomer { player: PlayerId::from_bytes(bytes), peer_key: PeerKey::from_bytes(key), ..newcomer(1) }
     };
     for number in 1..=1025 {
         play.does(Command::Join(visitor(number)));

@@ -47,7 +47,7 @@ impl Play {
     fn host(guests: u8) -> Self {
         let mut play = Self::of(0, guests + 1);
         for guest in 1..=guests {
-            assert!(play.peer.handle_hello(seat(guest.into()), FIRST, false, play.now));
+            assert!(play.peer.handle_hello(seat(guest.into()), FIRST, play.now));
             play.peer.handle_admitted(seat(guest.into()));
         }
         play.effects();
@@ -123,8 +123,8 @@ fn key(player: u8) -> PeerKey {
     newcomer(player).peer_key
 }
 
-fn dial(host: u8, epoch: HostEpoch, returning: bool) -> Effect {
-    Effect::Dial { host: seat(host.into()), peer_key: key(host), epoch, returning }
+fn dial(host: u8, epoch: HostEpoch) -> Effect {
+    Effect::Dial { host: seat(host.into()), peer_key: key(host), epoch }
 }
 
 fn report(epoch: HostEpoch, hears_host: bool) -> Effect {
@@ -146,7 +146,7 @@ fn the_creator_hosts_at_once_and_protects_its_first_moment() {
 #[test]
 fn a_guest_dials_its_host_and_is_in_game_once_it_is_welcome() {
     let mut play = Play::of(1, 2);
-    assert_eq!(play.effects(), [dial(0, FIRST, false)]);
+    assert_eq!(play.effects(), [dial(0, FIRST)]);
     play.peer.handle_welcome(seat(5), play.now);
     assert_eq!(play.effects(), [], "not the host");
     play.peer.handle_welcome(seat(0), play.now);
@@ -160,7 +160,7 @@ fn a_guest_dials_again_after_a_while() {
     play.effects();
     play.peer.handle_link_down(seat(0), play.now);
     assert_eq!((play.effects(), play.peer.poll_timeout()), (Vec::new(), Some(play.now + limits::DIAL_RETRY)));
-    assert_eq!(play.later(limits::DIAL_RETRY).effects(), [dial(0, FIRST, false)]);
+    assert_eq!(play.later(limits::DIAL_RETRY).effects(), [dial(0, FIRST)]);
     assert_eq!(play.later(limits::DIAL_RETRY).effects(), [], "one attempt at a time");
 }
 
@@ -182,7 +182,7 @@ fn a_link_that_breaks_is_reported_and_opened_again_as_a_returning_player() {
     play.peer.handle_link_down(seat(0), play.now);
     let gone = Effect::Notify(Notice::DisconnectedFromHost { host: seat(0) });
     assert_eq!(play.effects(), [report(FIRST, false), gone]);
-    assert_eq!(play.later(limits::DIAL_RETRY).effects(), [dial(0, FIRST, true)]);
+    assert_eq!(play.later(limits::DIAL_RETRY).effects(), [dial(0, FIRST)]);
     play.peer.handle_welcome(seat(0), play.now);
     assert_eq!(play.notices(), [Notice::JoinedGame { host: seat(0), epoch: FIRST }], "the same host: no migration");
 }
@@ -227,7 +227,7 @@ fn the_elected_fetches_restores_confirms_and_only_then_hosts() {
     let deeds: Vec<_> = effects.into_iter().filter(|effect| !matches!(effect, Effect::Notify(_))).collect();
     assert_eq!(deeds, [hang_up(0), Effect::Fetch { epoch: SECOND }]);
 
-    assert!(play.peer.handle_hello(seat(2), SECOND, true, play.now), "it may come in, and waits");
+    assert!(play.peer.handle_hello(seat(2), SECOND, play.now), "it may come in, and waits");
     assert_eq!(play.effects(), []);
     play.peer.handle_fetched(SECOND, [0, 1, 2].map(seat));
     assert_eq!(play.effects(), [Effect::Restore { epoch: SECOND }]);
@@ -250,7 +250,7 @@ fn whoever_is_in_the_snapshot_returns_whatever_it_says_and_others_join() {
     let mut play = Play::elected();
     play.lobby_does(Command::Join(newcomer(3)));
     for guest in [2, 3] {
-        assert!(play.peer.handle_hello(seat(guest), SECOND, false, play.now));
+        assert!(play.peer.handle_hello(seat(guest), SECOND, play.now));
     }
     play.peer.handle_fetched(SECOND, [1, 2].map(seat));
     play.peer.handle_restored(SECOND);
@@ -288,7 +288,7 @@ fn fetching_and_confirming_are_tried_again_and_late_answers_of_another_epoch_ign
 #[test]
 fn an_elected_that_is_refused_hangs_up_and_asks_who_is_host() {
     let mut play = Play::elected();
-    play.peer.handle_hello(seat(2), SECOND, true, play.now);
+    play.peer.handle_hello(seat(2), SECOND, play.now);
     play.peer.handle_fetched(SECOND, []);
     play.peer.handle_restored(SECOND);
     play.effects();
@@ -296,13 +296,13 @@ fn an_elected_that_is_refused_hangs_up_and_asks_who_is_host() {
     assert_eq!(play.effects(), [hang_up(2), Effect::Notify(Notice::Demoted { epoch: SECOND }), Effect::Resync]);
     assert_eq!(play.peer.role(), &Role::Waiting);
     play.deadline();
-    assert_eq!(play.deeds().last(), Some(&dial(2, THIRD, true)));
+    assert_eq!(play.deeds().last(), Some(&dial(2, THIRD)));
 }
 
 #[test]
 fn a_guest_follows_the_new_host_and_is_told_of_the_migration() {
     let mut play = Play::guest(2, 3);
-    assert_eq!(play.leaves(0).deeds(), [hang_up(0), dial(1, SECOND, true)]);
+    assert_eq!(play.leaves(0).deeds(), [hang_up(0), dial(1, SECOND)]);
     assert_eq!(play.hears(1, SECOND), Admission::Accept);
     play.peer.handle_welcome(seat(1), play.now);
     assert_eq!(
@@ -322,7 +322,7 @@ fn a_replaced_host_is_demoted_and_becomes_a_guest_with_its_own_seat() {
     let effects = play.effects();
     assert!(effects.contains(&Effect::Notify(Notice::Demoted { epoch: SECOND })));
     let deeds: Vec<_> = effects.into_iter().filter(|effect| !matches!(effect, Effect::Notify(_))).collect();
-    assert_eq!(deeds, [hang_up(1), hang_up(2), dial(1, SECOND, true)]);
+    assert_eq!(deeds, [hang_up(1), hang_up(2), dial(1, SECOND)]);
     assert_eq!(play.hears(1, FIRST), Admission::Stale);
 }
 
@@ -381,7 +381,7 @@ fn a_resync_over_a_whole_migration_finds_the_new_host() {
         play.lobby.apply(Command::Leave { connection: seat(0), player: id(0) }, NOW.after(MS * 9)).unwrap();
     play.lobby = lobby;
     play.peer.handle_resync(play.lobby.view(), play.now);
-    assert_eq!(play.deeds(), [hang_up(0), dial(1, SECOND, true)]);
+    assert_eq!(play.deeds(), [hang_up(0), dial(1, SECOND)]);
 }
 
 #[test]
@@ -409,11 +409,11 @@ fn a_goodbye_of_the_host_is_told_and_the_link_closed() {
 fn a_hello_is_taken_from_members_at_the_hosts_own_epoch_only() {
     let mut play = Play::host(1);
     let now = play.now;
-    assert!(!play.peer.handle_hello(seat(1), SECOND, true, now));
-    assert!(!play.peer.handle_hello(seat(8), FIRST, true, now));
-    assert!(!Play::guest(1, 3).peer.handle_hello(seat(2), FIRST, false, now));
+    assert!(!play.peer.handle_hello(seat(1), SECOND, now));
+    assert!(!play.peer.handle_hello(seat(8), FIRST, now));
+    assert!(!Play::guest(1, 3).peer.handle_hello(seat(2), FIRST, now));
     assert_eq!(play.effects(), []);
-    assert!(play.peer.handle_hello(seat(1), FIRST, false, now));
+    assert!(play.peer.handle_hello(seat(1), FIRST, now));
     assert_eq!(play.effects(), [Effect::Admit { guest: seat(1), returning: true }], "it was here before");
 }
 

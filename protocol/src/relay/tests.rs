@@ -238,7 +238,7 @@ fn a_reinstated_member_binds_again() {
 #[test]
 fn an_idle_link_is_closed_and_the_last_one_takes_the_session_with_it() {
     let mut play = Play::of(2);
-    let keep_alive = RelayFrame::KeepAlive { session: play.tag, echo: [0; 12] }.to_vec();
+    let keep_alive = RelayFrame::KeepAlive { session: play.tag, padding: [0; 12] }.to_vec();
     play.later(limits::RELAY_KEEP_ALIVE * 2);
     assert!(matches!(play.hears(0, &keep_alive), Action::Reply(_)));
     play.later(limits::RELAY_KEEP_ALIVE);
@@ -268,6 +268,7 @@ fn a_host_is_silent_once_it_has_sent_data_and_stops_and_is_told_once() {
     play.later(limits::RELAY_HOST_SILENCE * 2);
     assert!(play.sounds().is_empty(), "it has not sent anything yet: it may use a direct link");
     play.data(0, 1, 1).unwrap();
+    assert_eq!(play.sounds(), [true], "from here on the relay's word counts");
     play.later(limits::RELAY_HOST_SILENCE / 2);
     assert!(play.sounds().is_empty());
     play.later(limits::RELAY_HOST_SILENCE / 2).later(limits::RELAY_HOST_SILENCE);
@@ -285,7 +286,7 @@ fn a_silent_host_that_binds_again_without_sending_stays_silent() {
     play.data(0, 1, 1).unwrap();
     play.later(limits::RELAY_HOST_SILENCE / 2).bind(8, 1, 0);
     play.later(limits::RELAY_HOST_SILENCE / 2);
-    assert_eq!(play.sounds(), [false]);
+    assert_eq!(play.sounds(), [true, false]);
 }
 
 #[test]
@@ -295,7 +296,7 @@ fn a_new_host_starts_with_a_clean_slate() {
     play.data(0, 1, 1).unwrap();
     play.data(1, 0, 1).unwrap();
     play.later(limits::RELAY_HOST_SILENCE);
-    assert_eq!(play.sounds(), [false]);
+    assert_eq!(play.sounds(), [true, false]);
     play.grant(1, 1, 2);
     play.later(limits::RELAY_HOST_SILENCE);
     assert!(play.sounds().is_empty(), "what it sent as a guest does not count");

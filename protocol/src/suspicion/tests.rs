@@ -79,6 +79,17 @@ const HEARD: Verdict = Verdict::Tell(Command::HostHeard { epoch: EPOCH });
 const MOMENT: Duration = Duration::from_millis(20);
 
 #[test]
+fn after_the_service_was_away_the_first_to_come_back_are_not_the_majority() {
+    let mut play = Play::of(3);
+    play.suspicion = Suspicion::resumed(EPOCH, play.now + limits::LEASE);
+    play.reports(1, false).later(limits::LEASE - MOMENT);
+    assert_eq!(play.verdicts(), []);
+    assert_eq!(play.suspicion.poll_timeout(), Some(play.now + MOMENT));
+    play.later(MOMENT);
+    assert_eq!(play.verdicts(), [CHALLENGE], "by now whoever is there has said so");
+}
+
+#[test]
 fn one_liar_moves_nothing() {
     let mut play = Play::of(3);
     play.reports(1, false).later(limits::CHALLENGE_TIMEOUT * 3);

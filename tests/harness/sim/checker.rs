@@ -5,11 +5,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use protocol::id::{ConnectionId, HostEpoch, PlayerId};
+use protocol::id::{ConnectionId, HostEpoch, ObjectId, PlayerId};
 use protocol::limits;
 use protocol::lobby::{HostState, LeaveReason, Lobby, LossCause, ParkReason, Presence, Settings};
 use protocol::message::{Event, EventBody};
 use protocol::migration::{GuestLink, Role};
+use protocol::snapshot::{Seat, Snapshot};
 
 use super::network::Node;
 use super::peer::Life;
@@ -17,6 +18,8 @@ use super::{Sim, TICK, Violation};
 
 /// A host that has been there for this long must not be replaced: reports of the time before are through by then.
 const SETTLED: Duration = Duration::from_millis(1500);
+/// An election delay within which guests can hear of the loss, hear the host again and say so.
+const VOUCHED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What has been seen so far.
 #[derive(Default)]
@@ -24,11 +27,14 @@ pub(super) struct Checker {
     violation: Option<Violation>,
     /// Found while looking at a saved lobby.
     broken: Option<(&'static str, String)>,
-    hosts: BTreeMap<HostEpoch, PlayerId>,
+    hosts: BTreeMap<HostEpoch, (PlayerId, u32)>,
     seat_of: BTreeMap<PlayerId, ConnectionId>,
     player_of: BTreeMap<ConnectionId, PlayerId>,
     in_game: BTreeSet<(HostEpoch, ConnectionId)>,
     there_since: Option<(ConnectionId, Instant)>,
+    /// Of each seat, what acknowledged snapshots held.
+    secrets: BTreeMap<ConnectionId, Vec<u8>>,
+    heard_since: Option<(ConnectionId, Instant)>,
     elected: BTreeMap<HostEpoch, ConnectionId>,
     /// Time that the service was up while the lobby had no host though somebody could have been it.
     without_host: Duration,
@@ -43,10 +49,39 @@ impl Checker {
         self.violation.take()
     }
 
-    /// Another player that hosts at this epoch, if there is one (P1).
-    pub(super) fn hosts_at(&mut self, epoch: HostEpoch, player: PlayerId) -> Option<PlayerId> {
-        let known = *self.hosts.entry(epoch).or_insert(player);
-        (known != player).then_some(known)
+    /// Another process that hosts at this epoch, if there is one (P1): a restarted one has nothing of the old one's game.
+    pub(super) fn hosts_at(&mut self, epoch: HostEpoch, player: PlayerId, process: u32) -> Option<(PlayerId, u32)> {
+        let known = *self.hosts.entry(epoch).or_insert((player, process));
+        (known != (player, process)).then_some(known)
+    }
+
+    /// The seat that a player has or had.
+    pub(super) fn seat_of(&self, player: PlayerId) -> Option<ConnectionId> {
+        self.seat_of.get(&player).copied()
+    }
+
+    /// A snapshot was acknowledged. P13: whatever an acknowledged one held of a seat that is still taken, each later one holds.
+    pub(super) fn stored(&mut self, lobby: &Lobby, snapshot: &Snapshot) {
+        for member in lobby.view().members {
+            let seat = member.connection;
+            let joined = member.joined_at.0.to_be_bytes();
+            let is_of_it = |held: &&Seat| held.connection == seat && held.host_data.starts_with(&joined);
+            let held = snapshot.body.seats.iter().find(is_of_it);
+            let known = self.secrets.get(&seat).filter(|known| known.starts_with(&joined));
+            let object = snapshot.body.objects.object(ObjectId(u64::from(seat.0)));
+            let owned = object.is_some_and(|object| object.owner == Some(seat));
+            match (held, known) {
+                (None, None) => {}
+                (Some(held), None) => {
+                    self.secrets.insert(seat, held.host_data.clone());
+                }
+                (Some(held), Some(known)) if held.host_data == *known && owned => {}
+                (held, Some(_)) => {
+                    let what = format!("seat {seat}: its data {}, its object {owned}", held.is_some());
+                    self.broken.get_or_insert(("P13", what));
+                }
+            }
+        }
     }
 
     /// The seat that a player is known to have, if it is another one.
@@ -151,17 +186,16 @@ impl Sim {
         if let Some((promise, what)) = self.checker.broken.take() {
             self.violation(promise, what);
         }
-        let there = self.host_that_is_there();
-        self.checker.there_since = match (there, self.checker.there_since) {
-            (Some(host), Some((known, since))) if host == known => Some((host, since)),
-            (Some(host), _) => Some((host, self.now)),
-            (None, _) => None,
+        let now = self.now;
+        let since = |host: Option<ConnectionId>, before: Option<(ConnectionId, Instant)>| {
+            host.map(|host| before.filter(|(known, _)| *known == host).unwrap_or((host, now)))
         };
-        self.check_waiting();
+        self.checker.there_since = since(self.host_that_is_there(true), self.checker.there_since);
+        self.checker.heard_since = since(self.host_that_is_there(false), self.checker.heard_since);
     }
 
     /// P9: with somebody there who may host, there is a host within the election delay and a ready time-out for each of them.
-    fn check_waiting(&mut self) {
+    pub(super) fn check_waiting(&mut self) {
         let Some((lobby, _)) = self.service.row() else { return };
         let somebody = lobby.ranking().first().is_some();
         let waiting = match lobby.host() {
@@ -183,12 +217,15 @@ impl Sim {
         }
     }
 
-    /// The host, if its process runs, its socket is open and a majority of its guests hears it and can say so.
-    fn host_that_is_there(&self) -> Option<ConnectionId> {
-        let (lobby, _) = self.service.row()?;
+    /// The host, if its process runs, a majority of its guests hears it and can say so, and, if asked for, its socket is open.
+    fn host_that_is_there(&self, with_socket: bool) -> Option<ConnectionId> {
+        let (lobby, _) = self.service.row().filter(|_| self.service.up)?;
         let epoch = lobby.epoch();
-        let index = (0..self.peers.len())
-            .find(|&index| self.peers[index].hosts() == Some(epoch) && self.reaches_lobby(index))?;
+        let index = (0..self.peers.len()).find(|&index| self.peers[index].hosts() == Some(epoch))?;
+        let running = matches!(self.peers[index].life, Life::Running);
+        if !running || (with_socket && !self.reaches_lobby(index)) {
+            return None;
+        }
         let host = self.peers[index].seat()?;
         let guests: Vec<_> = lobby
             .connected()
@@ -196,7 +233,7 @@ impl Sim {
             .filter(|&seat| seat != host && self.checker.in_game.contains(&(epoch, seat)))
             .collect();
         let hearing = guests.iter().filter(|&&guest| self.hears(guest, host, epoch)).count();
-        (2 * hearing > guests.len() || guests.is_empty()).then_some(host)
+        (2 * hearing > guests.len() || (guests.is_empty() && with_socket)).then_some(host)
     }
 
     fn reaches_lobby(&self, index: usize) -> bool {
@@ -220,20 +257,18 @@ impl Sim {
         })
     }
 
-    /// P10: whoever is replaced was not there.
+    /// P10: whoever is replaced was not there, nor heard by those who could say so within the delay.
     pub(super) fn check_host_was_gone(&mut self, host: ConnectionId, epoch: HostEpoch) {
-        self.checker_sample();
         let up = self.service.up_since.is_some_and(|since| self.now - since > SETTLED);
-        if let Some((there, since)) = self.checker.there_since
-            && there == host
-            && up
-            && self.now - since > SETTLED
-        {
-            let for_how_long = self.now - since;
-            self.violation(
-                "P10",
-                format!("host {host} of epoch {epoch} was replaced after being there for {for_how_long:?}"),
-            );
+        let delay = Duration::from_millis(self.settings.election_delay_ms);
+        let for_longer_than = |seen: Option<(ConnectionId, Instant)>, time: Duration| {
+            up && seen.is_some_and(|(there, since)| there == host && self.now - since > time)
+        };
+        let there = for_longer_than(self.checker.there_since, SETTLED);
+        // With a short delay there is no time to say so.
+        let heard = delay >= VOUCHED_WITHIN && for_longer_than(self.checker.heard_since, delay + SETTLED);
+        if there || heard {
+            self.violation("P10", format!("host {host} of epoch {epoch} was replaced: there {there}, heard {heard}"));
         }
     }
 

@@ -59,7 +59,10 @@ impl Faults {
     pub(super) fn draw(rng: &mut Rng) -> Self {
         let mut kinds: Vec<Kind> = KINDS.into_iter().filter(|_| rng.u8(0..3) == 0).collect();
         while kinds.len() < 2 {
-            kinds.push(KINDS[rng.usize(..KINDS.len())]);
+            let kind = KINDS[rng.usize(..KINDS.len())];
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
         }
         let slow_restore = kinds.contains(&Kind::SlowRestore);
         let mut share = |most: f64| if rng.bool() { rng.f64() * most } else { 0.0 };

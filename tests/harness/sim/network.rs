@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use protocol::frame::{RELAY_DATA_HEADER_BYTES, RelayFrame};
 use protocol::relay::{Action, DropReason};
 
 use super::{Item, Sim, TICK};
@@ -116,7 +117,7 @@ impl Sim {
             Action::Forward { to, header, payload } => {
                 let Some(to) = Node::of(to) else { return };
                 let datagram = [&header[..], payload].concat();
-                self.check_forward(from, to);
+                self.check_forward(from, to, header);
                 self.send_datagram(Node::Relay, to, datagram);
             }
             Action::Reply(reply) => self.send_datagram(Node::Relay, from, reply),
@@ -168,13 +169,15 @@ impl Sim {
         self.after(TICK, Item::RelayTick);
     }
 
-    /// P14: only between members, only to addresses that were bound.
-    fn check_forward(&mut self, from: Node, to: Node) {
-        for node in [from, to] {
-            let Node::Peer(peer, _) = node else { continue };
-            if !self.peers[peer].was_member {
-                self.violation("P14", format!("the relay forwards between {from:?} and {to:?}"));
-            }
+    /// P14: only between members, and as who they are.
+    fn check_forward(&mut self, from: Node, to: Node, header: [u8; RELAY_DATA_HEADER_BYTES]) {
+        let Ok(RelayFrame::Data { peer: named, .. }) = RelayFrame::decode(&header) else { return };
+        let seat = |node| match node {
+            Node::Peer(peer, _) => self.checker.seat_of(self.peers[peer].player),
+            Node::Service | Node::Relay => None,
+        };
+        if seat(from) != Some(named) || seat(to).is_none() {
+            self.violation("P14", format!("the relay forwards from {from:?} to {to:?} in the name of {named}"));
         }
     }
 }

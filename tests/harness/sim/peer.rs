@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use protocol::frame::{HostHint, PeerBody, PeerFrame, RelayFrame};
-use protocol::id::{ConnectionId, EventSeq, HostEpoch, PeerKey, PlayerId, SessionTag};
+use protocol::id::{ConnectionId, EventSeq, HostEpoch, ObjectId, PeerKey, PlayerId, SessionTag};
 use protocol::limits;
 use protocol::lobby::Newcomer;
 use protocol::message::{ClientMessage, Event, LobbyView};
@@ -66,7 +66,6 @@ struct Dial {
     host: ConnectionId,
     key: PeerKey,
     epoch: HostEpoch,
-    returning: bool,
     number: u64,
     until: Instant,
 }
@@ -94,6 +93,10 @@ struct Session {
     dial: Option<Dial>,
     incoming: BTreeMap<ConnectionId, Incoming>,
     fetched: Option<Snapshot>,
+    /// What the host alone knows of each seat: when it was taken, and a secret.
+    secrets: BTreeMap<ConnectionId, Vec<u8>>,
+    /// One object for each seat.
+    objects: ObjectTable,
     tick: u64,
     next_seq: u64,
     upload_at: Option<Instant>,
@@ -101,6 +104,7 @@ struct Session {
     beat_at: Instant,
     leaving: bool,
     was_host: bool,
+    last_report: Option<ClientMessage>,
 }
 
 /// A player with its machine.
@@ -110,7 +114,6 @@ pub(super) struct Peer {
     pub(super) key: PeerKey,
     pub(super) process: u32,
     pub(super) life: Life,
-    pub(super) was_member: bool,
     session: Option<Session>,
     joining: bool,
     join_at: Instant,
@@ -135,7 +138,6 @@ impl Peer {
             key: PeerKey::from_bytes(rng_bytes(rng)),
             process: 0,
             life: if index == 0 { Life::Running } else { Life::Dead },
-            was_member: false,
             session: None,
             joining: false,
             join_at: Instant::now(),
@@ -306,7 +308,6 @@ impl Sim {
     pub(super) fn enter_lobby(&mut self, index: usize, me: ConnectionId, view: LobbyView, created: bool) {
         let now = self.now;
         let peer = &mut self.peers[index];
-        peer.was_member = true;
         let session = Session {
             me,
             migration: Migration::new(me, view, created, now),
@@ -315,6 +316,8 @@ impl Sim {
             dial: None,
             incoming: BTreeMap::new(),
             fetched: None,
+            secrets: BTreeMap::new(),
+            objects: ObjectTable::default(),
             tick: 0,
             next_seq: 0,
             upload_at: None,
@@ -322,6 +325,7 @@ impl Sim {
             beat_at: now,
             leaving: false,
             was_host: false,
+            last_report: None,
         };
         peer.session = Some(session);
         let player = peer.player;
@@ -418,7 +422,14 @@ impl Sim {
             Socket::Open { id, last, .. } if id == socket => last,
             Socket::Opening { .. } | Socket::Open { .. } | Socket::Closed { .. } => return,
         };
+        let opened = matches!(session.socket, Socket::Opening { .. });
         session.socket = Socket::Open { id: socket, heard_at: now, last };
+        // The service may have forgotten what was said on the socket before.
+        let again = session.last_report.clone().filter(|_| opened);
+        if let Some(report) = again {
+            self.say(index, report);
+        }
+        let Some(session) = &mut self.peers[index].session else { return };
         match message {
             FromService::Event(event) => self.peer_event(index, socket, last, &event),
             FromService::Resync(view) => session.migration.handle_resync(*view, now),
@@ -479,7 +490,7 @@ impl Sim {
         let due = binding.asked_at.is_none_or(|at| now - at >= Duration::from_millis(500));
         match binding.tag {
             None if due => frames.push(RelayFrame::BindRequest { token: &token }.to_vec()),
-            Some(session) if due => frames.push(RelayFrame::KeepAlive { session, echo: [0; 12] }.to_vec()),
+            Some(session) if due => frames.push(RelayFrame::KeepAlive { session, padding: [0; 12] }.to_vec()),
             None | Some(_) => {}
         }
         if due {
@@ -590,7 +601,7 @@ impl Sim {
     fn hello(&mut self, index: usize, from: ConnectionId, epoch: HostEpoch, payload: &[u8]) {
         let now = self.now;
         let Some(session) = &mut self.peers[index].session else { return };
-        let Some((number, returning)) = payload.split_first_chunk::<8>() else { return };
+        let Some(number) = payload.first_chunk::<8>() else { return };
         let dial = u64::from_be_bytes(*number);
         match session.incoming.get(&from) {
             Some(incoming) if incoming.dial == dial => {
@@ -603,7 +614,7 @@ impl Sim {
             Some(_) => session.migration.handle_link_down(from, now),
             None => {}
         }
-        if session.migration.handle_hello(from, epoch, returning.first() == Some(&1), now) {
+        if session.migration.handle_hello(from, epoch, now) {
             session.incoming.insert(from, Incoming { dial, heard_at: now, welcomed: false });
         }
     }
@@ -636,7 +647,7 @@ impl Sim {
             session.migration.handle_link_down(host, now);
             return;
         }
-        let payload = [&dial.number.to_be_bytes()[..], &[u8::from(dial.returning)]].concat();
+        let payload = dial.number.to_be_bytes();
         self.send_frame(index, host, key, PeerFrame { epoch, body: PeerBody::Hello(&payload) });
     }
 
@@ -680,13 +691,14 @@ impl Sim {
         let seats = members.iter().map(|member| Seat {
             connection: member.connection,
             player: member.player,
-            host_data: member.connection.0.to_be_bytes().to_vec(),
+            played: session.migration.has_played(member.connection),
+            host_data: session.secrets.get(&member.connection).cloned().unwrap_or_default(),
         });
         let body = Body {
             build_id: "sim".into(),
             scene: "arena".into(),
             seats: seats.collect(),
-            objects: ObjectTable::default(),
+            objects: session.objects.clone(),
             state: Vec::new(),
         };
         let generation = Generation { epoch, seq: session.next_seq };
@@ -720,7 +732,8 @@ impl Sim {
                 let snapshot = record.and_then(|record| Snapshot::decode(&record).ok());
                 let seats: Vec<_> = snapshot.iter().flat_map(|snapshot| &snapshot.body.seats).cloned().collect();
                 session.fetched = snapshot;
-                session.migration.handle_fetched(epoch, seats.iter().map(|seat| seat.connection));
+                let played = seats.iter().filter(|seat| seat.played).map(|seat| seat.connection);
+                session.migration.handle_fetched(epoch, played);
                 seats.iter().for_each(|seat| self.check_seat(seat.player, seat.connection));
             }
             (Answer::View(view), Some(session)) => session.migration.handle_resync(*view, now),
@@ -754,8 +767,8 @@ impl Sim {
             Role::Host { epoch } => {
                 session.was_host = true;
                 let player = peer.player;
-                if let Some(other) = self.checker.hosts_at(epoch, player) {
-                    self.violation("P1", format!("players {other:?} and {player:?} both host at epoch {epoch}"));
+                if let Some(other) = self.checker.hosts_at(epoch, player, peer.process) {
+                    self.violation("P1", format!("{other:?} and a process of {player:?} both host at epoch {epoch}"));
                 }
             }
             Role::Guest { link: GuestLink::InGame { .. }, .. } if session.was_host => {
@@ -775,9 +788,9 @@ impl Sim {
         let number = self.peers[index].number();
         let Some(session) = &mut self.peers[index].session else { return };
         match effect {
-            Effect::Dial { host, peer_key, epoch, returning } => {
+            Effect::Dial { host, peer_key, epoch } => {
                 let until = now + Duration::from_secs(1);
-                session.dial = Some(Dial { host, key: peer_key, epoch, returning, number, until });
+                session.dial = Some(Dial { host, key: peer_key, epoch, number, until });
                 self.keep_links(index);
             }
             Effect::HangUp { peer } => {
@@ -797,19 +810,47 @@ impl Sim {
             }
             Effect::Admit { guest, .. } => {
                 session.migration.handle_admitted(guest);
+                self.seat(index, guest);
                 self.welcome(index, guest);
             }
             Effect::Upload { .. } => {
                 session.upload_at = Some(now);
+                let me = session.me;
+                self.seat(index, me);
             }
-            Effect::Report { epoch, hears_host } => self.say(index, ClientMessage::Report { epoch, hears_host }),
+            Effect::Report { epoch, hears_host } => {
+                let report = ClientMessage::Report { epoch, hears_host };
+                session.last_report = Some(report.clone());
+                self.say(index, report);
+            }
             Effect::Hears { epoch, guests } => self.say(index, ClientMessage::Hears { epoch, guests }),
             Effect::Resync => self.request(index, Call::View, Answer::Unknown),
             Effect::Notify(notice) => {
                 self.stats.hosts_demoted += u64::from(matches!(notice, Notice::Demoted { .. }));
+                if let Notice::PlayerLeft { connection, .. } = notice {
+                    session.secrets.remove(&connection);
+                    session.objects.orphan(connection);
+                }
                 self.trace(|| format!("peer {index}: {notice:?}"));
             }
         }
+    }
+
+    /// A host gives a seat that is new to its game a secret and an object; one that it knows gets its object back.
+    fn seat(&mut self, index: usize, seat: ConnectionId) {
+        let secret: [u8; 8] = rng_bytes(&mut self.rng);
+        let Some(session) = &mut self.peers[index].session else { return };
+        let Some(joined_at) = session.migration.lobby().member(seat).map(|member| member.joined_at) else { return };
+        let fresh = [&joined_at.0.to_be_bytes()[..], &secret].concat();
+        let known = session.secrets.entry(seat).or_insert_with(|| fresh.clone());
+        if known[..8] != fresh[..8] {
+            *known = fresh;
+        }
+        let object = ObjectId(u64::from(seat.0));
+        if session.objects.object(object).is_none_or(|object| object.owner != Some(seat)) {
+            session.objects.place(object, Some(seat), Vec::new()).expect("a table of a few seats has room");
+        }
+        session.objects.enable(seat, true);
     }
 
     fn restore(&mut self, index: usize, epoch: HostEpoch) {
@@ -818,6 +859,11 @@ impl Sim {
         let process = self.peers[index].process;
         if let Some(session) = &mut self.peers[index].session {
             let fetched = session.fetched.take();
+            let body = fetched.as_ref().map(|snapshot| snapshot.body.clone());
+            let seats = body.iter().flat_map(|body| &body.seats).filter(|seat| !seat.host_data.is_empty());
+            session.secrets = seats.map(|seat| (seat.connection, seat.host_data.clone())).collect();
+            session.objects = body.map(|body| body.objects).unwrap_or_default();
+            session.objects.disable_all_but(session.me);
             session.tick = fetched.as_ref().map_or(0, |snapshot| snapshot.tick);
             session.next_seq = fetched
                 .filter(|snapshot| snapshot.generation.epoch == epoch)

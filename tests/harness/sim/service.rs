@@ -15,7 +15,7 @@ use protocol::message::{ClientMessage, Event, EventBody, LobbyView};
 use protocol::migration::ReadyAnswer;
 use protocol::presence::{Lost, Presence, SocketId};
 use protocol::relay::HostSound;
-use protocol::snapshot::Header;
+use protocol::snapshot::{Header, Snapshot};
 use protocol::suspicion::{Suspicion, Verdict};
 
 use super::network::Node;
@@ -191,11 +191,13 @@ impl Sim {
         self.service.up_since = Some(self.now);
         self.service.presence = Presence::new(limits::LEASE);
         let Some((lobby, _)) = self.service.row() else { return };
-        self.service.suspicion = Suspicion::new(lobby.epoch());
+        self.service.suspicion = Suspicion::resumed(lobby.epoch(), self.now + limits::LEASE);
         self.service.suspicion.handle_lobby(&lobby, self.now);
         for (connection, key) in lobby.connected() {
             self.service.presence.heartbeat((self.lobby, connection), key, self.now);
         }
+        // As the real one does before it serves anybody.
+        self.execute(Command::Resume, Waiting::Nobody);
     }
 
     pub(super) fn handle_service(&mut self, item: ServiceItem) {
@@ -229,6 +231,7 @@ impl Sim {
     fn service_tick(&mut self) {
         self.after(TICK, Item::Service(ServiceItem::Tick));
         self.checker_sample();
+        self.check_waiting();
         if !self.service.up {
             return;
         }
@@ -273,14 +276,14 @@ impl Sim {
     /// A hello was refused: whoever it was has no seat.
     fn refuse_socket(&mut self, id: SocketId) {
         if let Some(connection) = self.service.sockets.get(&id).map(|socket| socket.connection) {
-            self.service.presence.closed((self.lobby, connection), id);
+            self.service.presence.closed((self.lobby, connection), id, self.now);
         }
         self.close_socket(id);
     }
 
     fn socket_closed(&mut self, id: SocketId) {
         let Some(socket) = self.service.sockets.remove(&id) else { return };
-        if let Some(lost) = self.service.presence.closed((self.lobby, socket.connection), id) {
+        if let Some(lost) = self.service.presence.closed((self.lobby, socket.connection), id, self.now) {
             self.presence_lost(lost);
         }
     }
@@ -358,6 +361,8 @@ impl Sim {
 
     fn save(&mut self, command: &Command, expected: Version, lobby: &Lobby, events: &[Event]) -> Saved {
         let before = self.service.row();
+        // Who is there is to be known from before the save.
+        self.checker_sample();
         let saved = self.service.tables.save(expected, lobby.clone(), events.to_vec());
         match saved {
             Saved::Done => {
@@ -537,6 +542,9 @@ impl Sim {
             return Answer::NotStored;
         }
         self.stats.snapshots_stored += 1;
+        if let Ok(snapshot) = Snapshot::decode(record) {
+            self.checker.stored(&lobby, &snapshot);
+        }
         if generation.epoch != lobby.epoch() {
             self.violation(
                 "P4",
@@ -601,6 +609,7 @@ const fn seat_given_up(command: &Command) -> Option<ConnectionId> {
         | Command::Ready { .. }
         | Command::HostSilent { .. }
         | Command::HostHeard { .. }
-        | Command::Due => None,
+        | Command::Due
+        | Command::Resume => None,
     }
 }

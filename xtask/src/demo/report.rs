@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Options;
+
 /// Milliseconds after the kill at which the last process got so far.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Phases {
@@ -20,6 +22,8 @@ pub(crate) struct Phases {
 /// One demo.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Report {
+    /// What it was played with.
+    pub(crate) options: Options,
     pub(crate) phases: Phases,
     /// Name of the new host.
     pub(crate) new_host: String,
@@ -35,7 +39,7 @@ pub(crate) struct Report {
     pub(crate) players: u64,
     /// The old host's seat before and after.
     pub(crate) old_host_connection: (u64, u64),
-    /// Every player owns what it owned.
+    /// Every player owned something, and owns the same.
     pub(crate) ownership_kept: bool,
 }
 
@@ -47,6 +51,7 @@ impl Report {
     pub(crate) fn lost(&self) -> Option<&'static str> {
         let (before, after) = self.old_host_connection;
         let lost = [
+            (self.coins_before == 0, "there were no coins to lose"),
             (self.coins_before != self.coins_after, "coins were lost or made"),
             (self.players != PLAYERS, "players are missing"),
             (before != after, "the old host came back with another connection id"),
@@ -74,6 +79,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let phases = &self.phases;
         let (before, after) = self.old_host_connection;
+        writeln!(f, "settings       {}, {PLAYERS} players and the service on this machine", settings(&self.options))?;
         writeln!(f, "milliseconds after the kill, of the last process to get there:")?;
         writeln!(f, "  noticed      {:>8.1}", phases.noticed_ms)?;
         writeln!(f, "  elected      {:>8.1}   {}", phases.elected_ms, self.new_host)?;
@@ -83,12 +89,13 @@ impl fmt::Display for Report {
         writeln!(f, "snapshot       {} bytes, {:.0} ms old at the kill", self.snapshot_bytes, self.snapshot_age_ms)?;
         writeln!(f, "coins          {} before, {} after", self.coins_before, self.coins_after)?;
         writeln!(f, "players        {} of {PLAYERS} in their places", self.players)?;
+        writeln!(f, "ownership      {}", if self.ownership_kept { "kept" } else { "not kept" })?;
         write!(f, "old host       connection id {before} before, {after} after")
     }
 }
 
 /// The medians of several runs.
-pub(crate) fn summary(reports: &[Report]) -> String {
+pub(crate) fn summary(reports: &[Report], options: &Options) -> String {
     let median = |of: fn(&Phases) -> f64| {
         let mut all: Vec<_> = reports.iter().map(|report| of(&report.phases)).collect();
         all.sort_by(f64::total_cmp);
@@ -102,7 +109,12 @@ pub(crate) fn summary(reports: &[Report]) -> String {
         pause_ms: median(|phases| phases.pause_ms),
     };
     let worst = reports.iter().map(|report| report.phases.pause_ms).fold(0.0, f64::max);
-    format!("median of {} runs: {}; longest pause {worst:.0} ms", reports.len(), phases(&medians))
+    let (runs, settings) = (reports.len(), settings(options));
+    format!("median of {runs} runs with {settings}: {}; longest pause {worst:.0} ms", phases(&medians))
+}
+
+fn settings(options: &Options) -> String {
+    format!("election delay {} ms", options.election_delay_ms)
 }
 
 fn phases(phases: &Phases) -> String {

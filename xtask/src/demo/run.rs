@@ -1,5 +1,6 @@
 //! One demo from the first process to the last.
 
+use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -21,22 +22,58 @@ const PLAY_AFTER_QUIET: Duration = Duration::from_secs(1);
 const SNAPSHOTS: u64 = 2;
 /// Two guests are asked this often for a tick that both have seen.
 const COUNTS_MAX: u32 = 20;
-/// P1 hosts; P5 may draw on the terminal; P3 and P4 count the coins, as long as they are guests.
+/// P1 hosts. The first two who neither host nor come back count the coins: P2 and P3, or P4 in the place of one that was elected.
 const HOST: usize = 0;
+/// P5, the last, draws if there is a terminal.
+const VIEWER: usize = PLAYERS as usize - 1;
+
+/// Why there is no report.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Whoever watched has ended the player that draws.
+    EndedByViewer,
+    /// Two players never saw the same number of coins at the same tick: no number is right.
+    NoAgreedCount(String, String),
+    /// A process did not do what was waited for.
+    Cluster(ClusterError),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EndedByViewer => f.write_str("ended by you"),
+            Self::NoAgreedCount(one, other) => write!(f, "{one} and {other} do not agree on how many coins there are"),
+            Self::Cluster(error) => error.fmt(f),
+        }
+    }
+}
+
+impl From<ClusterError> for Failure {
+    fn from(error: ClusterError) -> Self {
+        Self::Cluster(error)
+    }
+}
 
 /// Plays, kills, waits, counts.
-pub(crate) fn play(binaries: &Path, options: &Options) -> Result<Report, ClusterError> {
-    let mut game = Game::start(binaries, options)?;
+pub(crate) fn play(binaries: &Path, options: &Options) -> Result<Report, Failure> {
+    let mut game = Game::new(binaries, options)?;
+    let played = play_in(&mut game, options);
+    played.map_err(|failure| if game.was_ended_by_viewer() { Failure::EndedByViewer } else { failure })
+}
+
+fn play_in(game: &mut Game, options: &Options) -> Result<Report, Failure> {
+    let old_connection = game.start_players(options.election_delay_ms)?;
     game.wait_for_snapshots()?;
+    game.tell("soon the demo kills P1, the host; q ends the demo");
     let began = Instant::now();
     game.watch(if options.quiet { Duration::ZERO } else { PLAY_BEFORE })?;
-    let coins_before = game.count(0)?;
+    let coins_before = game.count()?;
     game.tell(&format!("{coins_before} coins after {:.1} s", began.elapsed().as_secs_f64()));
     let owned_before = game.owned()?;
     let snapshot = game.newest_snapshot();
 
+    game.tell("the demo kills P1, the host, with SIGKILL");
     let killed_us = game.players[HOST].kill();
-    game.tell("P1's process is killed");
     let first_ticks = game.wait_all(killed_us, "the first tick of a new host", |trace| {
         trace.is("first_tick") && trace.number("epoch") > Some(1)
     })?;
@@ -46,6 +83,7 @@ pub(crate) fn play(binaries: &Path, options: &Options) -> Result<Report, Cluster
     game.watch(if options.quiet { PLAY_AFTER_QUIET } else { PLAY_AFTER })?;
 
     let came_back_us = now_us();
+    game.tell("the demo starts P1 again");
     let connection = game.bring_back()?;
     game.tell(&format!("P1 is back with connection id {connection}"));
     let everybody = game.wait_all(came_back_us, "all players in their places", everybody_is_in)?;
@@ -53,6 +91,7 @@ pub(crate) fn play(binaries: &Path, options: &Options) -> Result<Report, Cluster
     game.watch(if options.quiet { Duration::ZERO } else { PLAY_AFTER })?;
     let coins_after = game.count_without(counted_at, new_host)?;
     Ok(Report {
+        options: *options,
         phases,
         new_host: format!("P{}", new_host + 1),
         snapshot_bytes: snapshot.number("bytes").unwrap_or_default(),
@@ -62,8 +101,8 @@ pub(crate) fn play(binaries: &Path, options: &Options) -> Result<Report, Cluster
         coins_before,
         coins_after,
         players: everybody.last().map_or(0, enabled_players),
-        old_host_connection: (0, connection),
-        ownership_kept: game.owned()? == owned_before,
+        old_host_connection: (old_connection, connection),
+        ownership_kept: owned_before.iter().all(is_not_empty) && game.owned()? == owned_before,
     })
 }
 
@@ -76,8 +115,19 @@ fn enabled_players(status: &Trace) -> u64 {
     players.filter(|player| player["enabled"] == Value::Bool(true)).count() as u64
 }
 
+fn is_not_empty(list: &Value) -> bool {
+    list.as_array().is_some_and(|list| !list.is_empty())
+}
+
 fn everybody_is_in(trace: &Trace) -> bool {
     trace.is("status") && enabled_players(trace) == PLAYERS
+}
+
+/// Waits until a player has its seat. Returns its connection id, and all that it told of its seat.
+fn seat(player: &Process) -> Result<(u64, Trace), ClusterError> {
+    let seat = |trace: &Trace| trace.number("connection").filter(|_| trace.is("joined"));
+    let joined = player.wait(0, TIME_OUT, "that it joined", |trace| seat(trace).is_some())?;
+    Ok((seat(&joined).unwrap_or_default(), joined))
 }
 
 /// The processes. The players come first, so that they end before what they play on.
@@ -92,8 +142,8 @@ struct Game {
 }
 
 impl Game {
-    /// All players in the game.
-    fn start(binaries: &Path, options: &Options) -> Result<Self, ClusterError> {
+    /// A service, and no player yet.
+    fn new(binaries: &Path, options: &Options) -> Result<Self, ClusterError> {
         let cluster = Cluster::new(binaries)?;
         let service = cluster.service()?;
         let draws = options.draws();
@@ -101,19 +151,23 @@ impl Game {
         let (players, join_code) = (Vec::new(), String::new());
         let mut game = Self { players, join_code, draws, narrates, service, cluster, began: Instant::now() };
         game.tell("the lobby service runs, with a relay");
-        let delay = options.election_delay_ms.to_string();
-        let host = game.player(1, &["--host", "--election-delay-ms", &delay])?;
-        let joined = host.wait(0, TIME_OUT, "that it joined", |trace| trace.is("joined"))?;
-        game.join_code = joined.text("join_code").unwrap_or_default().to_owned();
-        game.players.push(host);
-        game.tell(&format!("P1 hosts; join code {}", game.join_code));
-        for number in 2..=PLAYERS {
-            let guest = game.player(number, &["--join", &game.join_code])?;
-            guest.wait(0, TIME_OUT, "that it joined", |trace| trace.is("joined"))?;
-            game.players.push(guest);
-            game.tell(&format!("P{number} joins"));
-        }
         Ok(game)
+    }
+
+    /// All players take their seats. Returns the host's connection id.
+    fn start_players(&mut self, election_delay_ms: u64) -> Result<u64, ClusterError> {
+        let host = self.player(1, &["--host", "--election-delay-ms", &election_delay_ms.to_string()])?;
+        self.players.push(host);
+        let (connection, joined) = seat(&self.players[HOST])?;
+        self.join_code = joined.text("join_code").unwrap_or_default().to_owned();
+        self.tell(&format!("P1 hosts; join code {}", self.join_code));
+        for number in 2..=PLAYERS {
+            let guest = self.player(number, &["--join", &self.join_code])?;
+            self.players.push(guest);
+            seat(&self.players[self.players.len() - 1])?;
+            self.tell(&format!("P{number} joins"));
+        }
+        Ok(connection)
     }
 
     /// Starts a player's process.
@@ -130,7 +184,7 @@ impl Game {
     }
 
     /// Waits until there are snapshots that hold everybody.
-    fn wait_for_snapshots(&self) -> Result<(), ClusterError> {
+    fn wait_for_snapshots(&mut self) -> Result<(), ClusterError> {
         let everybody = self.wait_all(0, "all players in their places", everybody_is_in)?;
         let since = everybody.iter().map(Trace::at_us).max().unwrap_or_default();
         let host = &self.players[HOST];
@@ -144,21 +198,22 @@ impl Game {
     }
 
     /// Lets the game go on for a while, unless somebody ends it.
-    fn watch(&mut self, time: Duration) -> Result<(), ClusterError> {
+    fn watch(&self, time: Duration) -> Result<(), ClusterError> {
         let until = now_us() + u64::try_from(time.as_micros()).unwrap_or_default();
-        for player in self.players.iter().filter(|player| player.is_alive()) {
+        // The one who may be ended by the viewer first.
+        for player in self.players.iter().rev().filter(|player| player.is_alive()) {
             player.wait(until, TIME_OUT, "that it plays on", |trace| trace.is("status"))?;
         }
         Ok(())
     }
 
     /// The coins that two guests see at the same tick.
-    fn count(&self, since_us: u64) -> Result<u64, ClusterError> {
-        self.count_without(since_us.max(now_us()), 0)
+    fn count(&self) -> Result<u64, Failure> {
+        self.count_without(now_us(), 0)
     }
 
     /// The coins that two players see at the same tick, neither of whom hosts nor has just come back.
-    fn count_without(&self, since_us: u64, host: u64) -> Result<u64, ClusterError> {
+    fn count_without(&self, since_us: u64, host: u64) -> Result<u64, Failure> {
         let guests = self.players.iter().zip(0..).skip(1).filter(|(_, connection)| *connection != host);
         let guests: Vec<_> = guests.map(|(player, _)| player).take(2).collect();
         let mut since = since_us;
@@ -174,8 +229,7 @@ impl Game {
             since = seen.at_us() + 1;
             seen = guests[0].wait(since, TIME_OUT, "its status", |trace| trace.is("status"))?;
         }
-        // They do not agree: no number is right.
-        Ok(0)
+        Err(Failure::NoAgreedCount(guests[0].name().to_owned(), guests[1].name().to_owned()))
     }
 
     /// What each guest owns.
@@ -194,8 +248,12 @@ impl Game {
         what: &str,
         matches: impl Fn(&Trace) -> bool,
     ) -> Result<Vec<Trace>, ClusterError> {
-        let players = self.players.iter().filter(|player| player.is_alive());
-        players.map(|player| player.wait(since_us, TIME_OUT, what, &matches)).collect()
+        // The one who may be ended by the viewer first.
+        let players = self.players.iter().rev().filter(|player| player.is_alive());
+        let traces = players.map(|player| player.wait(since_us, TIME_OUT, what, &matches));
+        let mut traces = traces.collect::<Result<Vec<_>, _>>()?;
+        traces.reverse();
+        Ok(traces)
     }
 
     /// When the last process got how far.
@@ -229,8 +287,7 @@ impl Game {
     /// Starts the old host again, as a guest. Returns its connection id.
     fn bring_back(&mut self) -> Result<u64, ClusterError> {
         self.players[HOST] = self.player(1, &["--join", &self.join_code])?;
-        let joined = self.players[HOST].wait(0, TIME_OUT, "that it joined", |trace| trace.is("joined"))?;
-        Ok(joined.number("connection").unwrap_or(u64::MAX))
+        Ok(seat(&self.players[HOST])?.0)
     }
 
     fn newest_snapshot(&self) -> Trace {
@@ -246,22 +303,35 @@ impl Game {
         self.players.iter().filter_map(|player| player.log().look(last)).max().unwrap_or_default()
     }
 
-    fn tell(&self, what: &str) {
+    /// Tells those who watch what the demo does: in the events of the player that draws, or in lines.
+    fn tell(&mut self, what: &str) {
         if self.narrates {
             println!("{:>6.2} s  {what}", self.began.elapsed().as_secs_f64());
         }
+        if let Some(viewer) = self.viewer() {
+            viewer.say(&format!("say {what}"));
+        }
+    }
+
+    /// The player that draws, once it was started.
+    fn viewer(&mut self) -> Option<&mut Process> {
+        if self.draws { self.players.get_mut(VIEWER) } else { None }
+    }
+
+    /// Whether the player that draws was told by a key to end.
+    fn was_ended_by_viewer(&mut self) -> bool {
+        let by_key = |trace: &Trace| trace.is("left") && matches!(trace.text("how"), Some("left" | "quit"));
+        self.viewer().is_some_and(|viewer| viewer.log().look(|traces| traces.iter().any(by_key)))
     }
 }
 
 impl Drop for Game {
     /// Whoever draws gives the terminal back before it ends.
     fn drop(&mut self) {
-        if self.draws
-            && let Some(player) = self.players.get_mut(PLAYERS as usize - 1)
-        {
-            player.say("quit");
+        if let Some(viewer) = self.viewer() {
+            viewer.say("quit");
             // If it does not, it is killed like the others.
-            drop(player.wait_end(Duration::from_secs(2)));
+            drop(viewer.wait_end(Duration::from_secs(2)));
         }
     }
 }

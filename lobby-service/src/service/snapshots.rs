@@ -1,0 +1,202 @@
+//! Snapshots on their way in and out. What is in memory of them is bounded, however many there are and however slow their
+//! senders and readers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use bytes::{Bytes, BytesMut};
+use protocol::id::{LobbyId, PlayerId};
+use protocol::limits;
+use protocol::presence::Seat;
+use protocol::snapshot::Header;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{Error, Service, to_the_end};
+use crate::store::{PutSnapshotError, StoreError};
+
+/// Bytes of all snapshots that are being received: sixteen of the largest.
+const RECEIVED_BYTES_MAX: usize = 16 * limits::SNAPSHOT_BYTES_MAX;
+/// Bytes of all snapshots that are being sent, each counted once, whoever reads it.
+const SENT_BYTES_MAX: usize = 16 * limits::SNAPSHOT_BYTES_MAX;
+
+/// All snapshots on their way.
+#[derive(Debug)]
+pub(super) struct Snapshots {
+    /// Seats that are uploading.
+    uploading: Mutex<BTreeSet<Seat>>,
+    received: Arc<Semaphore>,
+    sending: Mutex<BTreeMap<LobbyId, (Header, Weak<Sent>)>>,
+    sent: Arc<Semaphore>,
+}
+
+impl Default for Snapshots {
+    fn default() -> Self {
+        Self {
+            uploading: Mutex::default(),
+            received: Arc::new(Semaphore::new(RECEIVED_BYTES_MAX)),
+            sending: Mutex::default(),
+            sent: Arc::new(Semaphore::new(SENT_BYTES_MAX)),
+        }
+    }
+}
+
+/// A snapshot that readers share.
+#[derive(Debug)]
+struct Sent {
+    record: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+/// Keeps a shared snapshot for as long as its bytes are read.
+struct Reader(Arc<Sent>);
+
+impl AsRef<[u8]> for Reader {
+    fn as_ref(&self) -> &[u8] {
+        &self.0.record
+    }
+}
+
+/// The one upload of a seat. It takes room for what has come, not for what was announced: who sends slowly takes little.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    service: Arc<Service>,
+    player: PlayerId,
+    seat: Seat,
+    record: BytesMut,
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Service {
+    /// Begins an upload, before anything of it is received.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] without a seat; [`Error::Busy`] while this seat is uploading already; the store's.
+    pub(crate) async fn begin_upload(self: &Arc<Self>, player: PlayerId, id: LobbyId) -> Result<Upload, Error> {
+        // Whether it is the host's is known by its epoch, which is in it.
+        let (_, connection) = self.lobby_of(id, player).await?;
+        let seat = (id, connection);
+        if !lock(&self.snapshots.uploading).insert(seat) {
+            return Err(Error::Busy);
+        }
+        Ok(Upload { service: Arc::clone(self), player, seat, record: BytesMut::new(), room: None })
+    }
+
+    /// The newest snapshot, for a member.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is none, and for others; [`Error::Busy`] while too many are read; the store's.
+    pub async fn snapshot(&self, player: PlayerId, id: LobbyId) -> Result<(Header, Bytes), Error> {
+        self.lobby_of(id, player).await?;
+        // Nobody stores a newer one meanwhile.
+        let _turn = self.turn(id).await;
+        if let Some((header, record)) = self.snapshots.shared(id) {
+            return Ok((header, record));
+        }
+        let room = Arc::clone(&self.snapshots.sent).try_acquire_many_owned(limits::SNAPSHOT_BYTES_MAX as u32);
+        let room = room.map_err(|_| Error::Busy)?;
+        let (header, record) = self.stored(self.store.latest_snapshot(id).await)?.ok_or(Error::NotFound)?;
+        Ok((header, self.snapshots.share(id, header, record, room)))
+    }
+}
+
+impl Snapshots {
+    /// The newest one, if somebody is reading it.
+    fn shared(&self, id: LobbyId) -> Option<(Header, Bytes)> {
+        let sending = lock(&self.sending);
+        let (header, sent) = sending.get(&id)?;
+        Some((*header, Bytes::from_owner(Reader(sent.upgrade()?))))
+    }
+
+    fn share(&self, id: LobbyId, header: Header, record: Bytes, mut room: OwnedSemaphorePermit) -> Bytes {
+        drop(room.split(limits::SNAPSHOT_BYTES_MAX.saturating_sub(record.len())));
+        let sent = Arc::new(Sent { record, _room: room });
+        let mut sending = lock(&self.sending);
+        sending.retain(|_, (_, sent)| sent.strong_count() > 0);
+        sending.insert(id, (header, Arc::downgrade(&sent)));
+        Bytes::from_owner(Reader(sent))
+    }
+}
+
+impl Upload {
+    /// Takes what has come next.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] while too much is received.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let weight = u32::try_from(bytes.len()).map_err(|_| Error::Busy)?;
+        let room = Arc::clone(&self.service.snapshots.received).try_acquire_many_owned(weight);
+        let room = room.map_err(|_| Error::Busy)?;
+        match &mut self.room {
+            Some(taken) => taken.merge(room),
+            None => self.room = Some(room),
+        }
+        self.record.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Bytes that have come.
+    pub(crate) fn len(&self) -> usize {
+        self.record.len()
+    }
+
+    /// Stores what has come.
+    ///
+    /// # Errors
+    /// Why it is refused; the store's.
+    pub(crate) async fn store(mut self) -> Result<Header, Error> {
+        to_the_end(async move {
+            let (service, id, record) = (Arc::clone(&self.service), self.seat.0, self.record.split().freeze());
+            let _turn = service.turn(id).await;
+            let (_, connection) = service.lobby_of(id, self.player).await?;
+            let stored = service.store.put_snapshot(id, connection, record).await;
+            // Whoever reads the one before reads on; who comes now gets the newest.
+            lock(&service.snapshots.sending).remove(&id);
+            match stored {
+                Ok(header) => Ok(header),
+                Err(PutSnapshotError::Refused(refusal)) => Err(refusal.into()),
+                Err(PutSnapshotError::Store(error)) => service.stored(Err::<Header, StoreError>(error)),
+            }
+        })
+        .await
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        lock(&self.service.snapshots.uploading).remove(&self.seat);
+    }
+}
+
+/// Nothing in here panics half way, so that a poisoned lock guards a whole value.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::id::Checksum;
+    use protocol::snapshot::Generation;
+
+    use super::*;
+
+    /// P15.
+    #[test]
+    fn readers_share_the_bytes_of_a_snapshot_which_count_once_until_the_last_has_read_them() {
+        let snapshots = Snapshots::default();
+        let id = LobbyId::from_bytes([1; 16]);
+        let generation = Generation { epoch: protocol::id::HostEpoch(1), seq: 1 };
+        let header = Header { generation, tick: 0, elapsed_us: 0, checksum: Checksum::from_bytes([0; 32]) };
+        let room = || Arc::clone(&snapshots.sent).try_acquire_many_owned(limits::SNAPSHOT_BYTES_MAX as u32);
+        let first = snapshots.share(id, header, Bytes::from(vec![7; 1000]), room().unwrap());
+        let (_, second) = snapshots.shared(id).unwrap();
+        assert_eq!(first.as_ptr(), second.as_ptr());
+        assert_eq!(snapshots.sent.available_permits(), SENT_BYTES_MAX - 1000);
+        drop(first);
+        assert!(snapshots.shared(id).is_some());
+        let others: Vec<_> = (0..15).map(|_| room().unwrap()).collect();
+        assert!(room().is_err(), "full");
+        drop((second, others));
+        assert!(snapshots.shared(id).is_none());
+        assert_eq!(snapshots.sent.available_permits(), SENT_BYTES_MAX);
+    }
+}

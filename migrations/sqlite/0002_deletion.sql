@@ -1,0 +1,7 @@
+-- Closed lobbies are kept for a day, and players for as long as they can come back.
+ALTER TABLE lobbies ADD COLUMN closed_at INTEGER;
+UPDATE lobbies SET closed_at = unixepoch() * 1000 WHERE closed = 1;
+CREATE INDEX lobbies_closed ON lobbies (closed_at) WHERE closed_at IS NOT NULL;
+
+CREATE INDEX refresh_families_player ON refresh_families (player_id);
+DELETE FROM players WHERE id NOT IN (SELECT player_id FROM refresh_families);
