@@ -822,6 +822,8 @@ impl Sim {
                 let report = ClientMessage::Report { epoch, hears_host };
                 session.last_report = Some(report.clone());
                 self.say(index, report);
+                // A moment of silence is one, even if it ends before the next look at the clock.
+                self.checker_sample();
             }
             Effect::Hears { epoch, guests } => self.say(index, ClientMessage::Hears { epoch, guests }),
             Effect::Resync => self.request(index, Call::View, Answer::Unknown),

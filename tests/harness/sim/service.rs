@@ -283,6 +283,7 @@ impl Sim {
 
     fn socket_closed(&mut self, id: SocketId) {
         let Some(socket) = self.service.sockets.remove(&id) else { return };
+        self.checker_sample();
         if let Some(lost) = self.service.presence.closed((self.lobby, socket.connection), id, self.now) {
             self.presence_lost(lost);
         }
