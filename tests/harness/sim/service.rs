@@ -442,8 +442,9 @@ impl Sim {
     fn committed(&mut self, command: &Command, outcome: Outcome, waiting: &Waiting) {
         if let Outcome::Applied { lobby, .. } = &outcome {
             self.service.suspicion.handle_lobby(lobby, self.now);
-            if let Some(seat) = seat_given_up(command) {
-                self.service.presence.forget((self.lobby, seat));
+            let given_up = seat_given_up(command).and_then(|seat| self.service.presence.forget((self.lobby, seat)));
+            if let Some(socket) = given_up {
+                self.close_socket(socket);
             }
             self.connect_again(command, lobby);
         }
