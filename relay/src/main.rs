@@ -19,9 +19,9 @@ struct Arguments {
     /// UDP address at which peers reach this relay; needed where it listens on all addresses or behind a translator.
     #[arg(long, env = "UNDERSTUDY_RELAY_ADVERTISE")]
     advertise: Option<SocketAddr>,
-    /// Base address of the lobby service.
-    #[arg(long, env = "UNDERSTUDY_RELAY_SERVICE", default_value = "http://127.0.0.1:8080")]
-    service: String,
+    /// Base address of the lobby service. Where several instances run: of each of them, separated by commas.
+    #[arg(long, env = "UNDERSTUDY_RELAY_SERVICE", default_value = "http://127.0.0.1:8080", value_delimiter = ',')]
+    service: Vec<String>,
     /// Issuer that tokens must name.
     #[arg(long, env = "UNDERSTUDY_RELAY_ISSUER", default_value = protocol::token::ISSUER)]
     issuer: String,

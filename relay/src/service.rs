@@ -4,16 +4,20 @@ mod control_socket;
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use protocol::relay::HostSound;
 use tokio::sync::mpsc;
 
 use crate::control::Order;
 use crate::verifier::Verifier;
+use control_socket::ControlLink;
 
 /// How often the keys are read anew: a service publishes a key well before it signs with it.
 const KEYS_INTERVAL: Duration = Duration::from_secs(5 * 60);
 /// Time for one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Sounds that wait for one control socket.
+const SOUNDS_MAX: usize = 256;
 /// Bytes of a key set: 16 Ed25519 keys have about 3 KB.
 const KEYS_BYTES_MAX: usize = 64 * 1024;
 
@@ -43,37 +47,41 @@ pub enum ServiceError {
     Closed,
 }
 
-/// The lobby service and what the relay needs to be let in.
+/// The instances of the lobby service, and what the relay needs to be let in.
 pub struct Service {
-    base: String,
+    bases: Vec<String>,
     authorization: reqwest::header::HeaderValue,
     client: reqwest::Client,
 }
 
 impl Service {
-    /// Names the service by its base address, such as `http://127.0.0.1:8080`, and the secret that it gave to its relays.
+    /// Names the instances of the service by their base addresses, such as `http://127.0.0.1:8080`, and the secret that they gave
+    /// to their relays.
     ///
     /// # Errors
     /// [`ServiceError::Address`], [`ServiceError::Secret`], or [`ServiceError::Request`] if no HTTP client could be made.
-    pub fn new(base: &str, secret: &str) -> Result<Self, ServiceError> {
-        if !base.starts_with("http://") && !base.starts_with("https://") {
+    pub fn new(bases: &[String], secret: &str) -> Result<Self, ServiceError> {
+        if bases.is_empty() || !bases.iter().all(|base| base.starts_with("http://") || base.starts_with("https://")) {
             return Err(ServiceError::Address);
         }
         let mut authorization = reqwest::header::HeaderValue::try_from(format!("Bearer {secret}"))
             .map_err(|_not_a_header| ServiceError::Secret)?;
         authorization.set_sensitive(true);
         let client = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build()?;
-        Ok(Self { base: base.trim_end_matches('/').to_owned(), authorization, client })
+        let bases = bases.iter().map(|base| base.trim_end_matches('/').to_owned()).collect();
+        Ok(Self { bases, authorization, client })
     }
 
-    /// Reads the public keys, again and again until they are there.
+    /// Reads the public keys, which all instances share, again and again until one of them has answered.
     pub async fn keys(&self) -> serde_json::Value {
         let mut pause = Pause::default();
         loop {
-            match self.read_keys().await {
-                Ok(keys) => return keys,
-                Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the service's keys are not there yet");
+            for base in &self.bases {
+                match self.read_keys(base).await {
+                    Ok(keys) => return keys,
+                    Err(error) => {
+                        tracing::warn!(base, error = &error as &dyn std::error::Error, "no keys there yet");
+                    }
                 }
             }
             pause.wait().await;
@@ -90,32 +98,55 @@ impl Service {
         }
     }
 
-    /// Keeps a control socket open: registers `advertised`, sends sounds, passes orders on. Ends when the relay has stopped.
+    /// Keeps a control socket open to each instance: registers `advertised`, sends sounds, passes orders on. Ends when the relay has
+    /// stopped.
     pub async fn keep_control(
         &self,
         advertised: std::net::SocketAddr,
         orders: mpsc::Sender<Order>,
-        sounds: mpsc::Receiver<HostSound>,
+        mut sounds: mpsc::Receiver<HostSound>,
     ) {
-        let mut link = control_socket::ControlLink::new(advertised, orders, sounds);
+        let (each, links): (Vec<_>, Vec<_>) = self
+            .bases
+            .iter()
+            .map(|base| {
+                let (sender, sounds) = mpsc::channel(SOUNDS_MAX);
+                (sender, self.keep_link(base, ControlLink::new(advertised, orders.clone(), sounds)))
+            })
+            .unzip();
+        let share = async {
+            while let Some(sound) = sounds.recv().await {
+                for link in &each {
+                    // A link reads them whether its socket is open or not.
+                    if link.send(sound).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        };
+        tokio::join!(share, join_all(links));
+    }
+
+    async fn keep_link(&self, base: &str, mut link: ControlLink) {
         let mut pause = Pause::default();
         while !link.relay_has_stopped() {
-            match control_socket::open(&self.base, &self.authorization).await {
+            match link.remember_during(control_socket::open(base, &self.authorization)).await {
                 Ok(socket) => {
                     pause = Pause::default();
                     let end = link.serve(socket).await;
-                    tracing::warn!(error = &end as &dyn std::error::Error, "the control socket is lost");
+                    tracing::warn!(base, error = &end as &dyn std::error::Error, "the control socket is lost");
                 }
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the service does not let the relay in");
+                    let error = &error as &dyn std::error::Error;
+                    tracing::warn!(base, error, "the service does not let the relay in");
                 }
             }
-            pause.wait().await;
+            link.remember_during(pause.wait()).await;
         }
     }
 
-    async fn read_keys(&self) -> Result<serde_json::Value, ServiceError> {
-        let address = format!("{}/.well-known/jwks.json", self.base);
+    async fn read_keys(&self, base: &str) -> Result<serde_json::Value, ServiceError> {
+        let address = format!("{base}/.well-known/jwks.json");
         let mut response = self.client.get(address).send().await?.error_for_status()?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await? {

@@ -130,6 +130,40 @@ async fn the_whole_story() {
 }
 
 #[tokio::test]
+async fn it_registers_with_every_instance_of_the_service_and_obeys_each() {
+    tokio::time::timeout(3 * PATIENCE, two_instances()).await.expect("the story came to a halt");
+}
+
+async fn two_instances() {
+    let signer = Signer::new("current");
+    let (first, second) = (Desk::new(&signer).await, Desk::new(&signer).await);
+    let mut child = relay_process(&format!("{},{}", first.address(), second.address()));
+    first.answer_keys("503 Service Unavailable").await;
+    second.answer_keys("200 OK").await;
+    let address = announced_address(&mut child).await;
+    let (mut to_first, mut to_second) = (first.registered(address).await, second.registered(address).await);
+
+    let (mut host, mut guest) = (Peer::new(address).await, Peer::new(address).await);
+    host.bind(&signer.member(lobby(1), 0)).await;
+    guest.bind(&signer.member(lobby(1), 1)).await;
+    host.ask(RelayFrame::Grant { session: host.tag, token: &signer.grant(lobby(1), 0, 5) }).await;
+    host.send(1, b"tick").await;
+    for socket in [&mut to_first, &mut to_second] {
+        let FromRelay::Sound { heard: true, .. } = next(socket).await else { panic!("the host sends") };
+    }
+    drop(to_first);
+    let FromRelay::Sound { heard: false, .. } = next(&mut to_second).await else { panic!("the host is silent") };
+    let mut to_first = first.registered(address).await;
+    let FromRelay::Sound { heard: false, .. } = next(&mut to_first).await else { panic!("it is told all the same") };
+    for (connection, socket) in [(1, &mut to_first), (2, &mut to_second)] {
+        let revoke = ToRelay::Revoke { lobby: lobby(1), connection: ConnectionId(connection) };
+        socket.send(Message::text(serde_json::to_string(&revoke).unwrap())).await.unwrap();
+        let refused = RelayFrame::Refused { reason: RefusedReason::Revoked };
+        while decode(&Peer::new(address).await.bind(&signer.member(lobby(1), connection)).await) != refused {}
+    }
+}
+
+#[tokio::test]
 async fn without_a_secret_it_says_so_and_does_not_start() {
     let output = Command::new(env!("CARGO_BIN_EXE_relay")).env_clear().output().await.unwrap();
     assert!(!output.status.success());

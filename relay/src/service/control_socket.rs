@@ -56,6 +56,17 @@ impl ControlLink {
         self.orders.is_closed()
     }
 
+    /// Notes the sounds that come while something is done without a socket.
+    pub(super) async fn remember_during<T>(&mut self, done: impl Future<Output = T>) -> T {
+        let mut done = std::pin::pin!(done);
+        loop {
+            tokio::select! {
+                done = &mut done => return done,
+                Some(sound) = self.sounds.recv() => self.remember(sound),
+            }
+        }
+    }
+
     /// Registers, and carries sounds and orders until the socket is lost. Returns why it ended.
     pub(super) async fn serve(&mut self, mut socket: Socket) -> ServiceError {
         match self.pump(&mut socket).await {
