@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Instant;
+
+use xtask::postgres::{Postgres, TEST_SERVER};
 
 use crate::steps::{Steps, cargo, is_there, root, target};
 
@@ -16,12 +19,18 @@ pub(crate) fn test(filters: &[&str]) -> Result<(), String> {
     if steps.last_failed() {
         return steps.finish();
     }
+    // Without it the tests that need it start one each, or fail and say what is missing.
+    let postgres = start_postgres(&mut steps);
+    let server = postgres.as_ref().map(|server| (TEST_SERVER, server.url("")));
     if is_there(&mut cargo(&["nextest", "--version"])) {
-        steps.run("tests", cargo(&["nextest", "run", "--workspace", "--all-targets"]).args(filters));
+        let mut nextest = cargo(&["nextest", "run", "--workspace", "--all-targets"]);
+        steps.run("tests", nextest.args(filters).envs(server));
     } else {
         println!("cargo-nextest is not installed (`cargo install cargo-nextest --locked`): cargo's own runner is used");
-        steps.run("tests", cargo(&["test", "--workspace", "--all-targets", "--no-fail-fast", "--"]).args(filters));
+        let mut runner = cargo(&["test", "--workspace", "--all-targets", "--no-fail-fast", "--"]);
+        steps.run("tests", runner.args(filters).envs(server));
     }
+    drop(postgres);
     if filters.is_empty() {
         let planted =
             ["test", "-p", "tests", "--features", "planted-bugs", "--test", "planted_bugs", "--", "--nocapture"];
@@ -29,6 +38,19 @@ pub(crate) fn test(filters: &[&str]) -> Result<(), String> {
         steps.run("examples in the documentation", &mut cargo(&["test", "--workspace", "--doc"]));
     }
     steps.finish()
+}
+
+/// One database server for all tests.
+fn start_postgres(steps: &mut Steps) -> Option<Postgres> {
+    println!("── Postgres: a private server for the tests");
+    let began = Instant::now();
+    let started = Postgres::start();
+    match &started {
+        Ok(server) => println!("it listens at {}, and {TEST_SERVER} names it to the tests", server.url("")),
+        Err(error) => println!("{error}"),
+    }
+    steps.note("Postgres", began, started.is_ok());
+    started.ok()
 }
 
 /// Formatting, clippy, documentation and dependencies, all without a warning.
@@ -54,6 +76,17 @@ pub(crate) fn simulate(seed: &str) -> Result<(), String> {
     let mut steps = Steps::default();
     let replay = ["test", "-p", "tests", "--test", "simulation", "--", "--nocapture"];
     steps.run("simulation", cargo(&replay).env("UNDERSTUDY_SEED", seed));
+    steps.finish()
+}
+
+/// Kills the service and its database for minutes, and checks what clients saw.
+pub(crate) fn chaos_store(options: &[&str]) -> Result<(), String> {
+    need_compilers()?;
+    let mut steps = Steps::default();
+    steps.run("build", &mut cargo(&BUILD));
+    if !steps.last_failed() {
+        steps.run("chaos", Command::new(target().join("debug/chaos-store")).args(options));
+    }
     steps.finish()
 }
 

@@ -33,7 +33,15 @@ impl Cluster {
     /// # Errors
     /// [`ClusterError::Io`] if the binaries are not there, or no folder or guardian can be made.
     pub fn new(binaries: &Path) -> Result<Self, ClusterError> {
-        for program in ["lobby-service", "relay", "examples/arena"] {
+        Self::of(binaries, &["lobby-service", "relay", "examples/arena"])
+    }
+
+    /// As [`Self::new`], for these programs alone.
+    ///
+    /// # Errors
+    /// As those of [`Self::new`].
+    pub fn of(binaries: &Path, programs: &[&str]) -> Result<Self, ClusterError> {
+        for program in programs {
             let what = format!("find {program} (`cargo build --workspace --bins --examples` makes it)");
             binaries.join(program).metadata().map_err(io_error(what))?;
         }
@@ -58,6 +66,31 @@ impl Cluster {
         Server::start("lobby-service", command, &self.guardian)
     }
 
+    /// Starts a lobby service without a relay at this port of this machine, on this database. All that are started so share the
+    /// key in the cluster's folder; the first one makes it.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub fn service_at(&self, name: &str, port: u16, database: &str) -> Result<Server, ClusterError> {
+        let listen = format!("127.0.0.1:{port}");
+        let mut command = self.command("lobby-service", &["--listen", &listen, "--no-relay"]);
+        command.args(["--database", database, "--key-file", "./understudy-key.der"]);
+        Server::start(name, command, &self.guardian)
+    }
+
+    /// Starts a lobby service without a relay on SQLite. A write past the limit of the size of its files fails, as on a full disk;
+    /// else the system would end it.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub fn service_that_outlives_file_limits(&self) -> Result<Server, ClusterError> {
+        let program = self.binaries.join("lobby-service");
+        let mut command = Command::new("sh");
+        command.args(["-c", r#"trap "" XFSZ; exec "$@""#, "sh"]).arg(program).current_dir(&self.folder);
+        command.args(["--listen", ANY_PORT, "--no-relay"]);
+        Server::start("lobby-service", command, &self.guardian)
+    }
+
     /// Starts the lobby service without a relay, and a relay of its own.
     ///
     /// # Errors
@@ -73,6 +106,14 @@ impl Cluster {
         command.env("UNDERSTUDY_RELAY_SECRET", &secret);
         let relay = Server::start("relay", command, &self.guardian)?;
         Ok((service, relay))
+    }
+
+    /// Starts any program that says where it listens, as the service does.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub fn server<S: AsRef<OsStr>>(&self, program: &str, arguments: &[S]) -> Result<Server, ClusterError> {
+        Server::start(program, self.command(program, arguments), &self.guardian)
     }
 
     /// Starts a player, a bot, at the service that listens at this address. With `draws` it has the terminal; else its output is
@@ -101,6 +142,8 @@ impl Cluster {
     fn command<S: AsRef<OsStr>>(&self, program: &str, arguments: &[S]) -> Command {
         let mut command = Command::new(self.binaries.join(program));
         command.args(arguments).current_dir(&self.folder);
+        // Whoever works on the project may have a database of another use there.
+        command.env_remove("DATABASE_URL");
         command
     }
 }

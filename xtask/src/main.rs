@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "commands talk to the terminal")]
 
+mod bench;
 mod checks;
 mod demo;
 mod steps;
@@ -16,6 +17,10 @@ usage: cargo xtask COMMAND   (on Linux and macOS; on Windows, in WSL)
   test [FILTER…]  build everything and run all tests, or those whose names contain a filter
   lint            formatting, clippy, documentation, licences: everything that must be without a warning
   sim SEED        replay one simulated history and print it
+  chaos-store [--kills N] [--seconds N] [--seed N] [--database sqlite|postgres]
+                  kill instances of the service and their database while clients use them, and check what these saw
+  bench lobby [--database sqlite|postgres|both|memory] [--quick]
+                  measure the lobby service beside the least that an axum program can do
   openapi         write openapi/lobby-service.json anew from the code
   ci              lint, test and demo --quiet: what must pass before a change is taken";
 
@@ -31,6 +36,8 @@ fn main() -> ExitCode {
         ["test", filters @ ..] => checks::test(filters),
         ["lint"] => checks::lint(),
         ["sim", seed] => checks::simulate(seed),
+        ["chaos-store", options @ ..] => checks::chaos_store(options),
+        ["bench", "lobby", options @ ..] => bench::lobby(options),
         ["openapi"] => checks::openapi(),
         ["ci"] => checks::lint().and_then(|()| checks::test(&[])).and_then(|()| demo::run(&["--quiet"])),
         [other, ..] => Err(format!("no such command, or not with these arguments: {other}\n\n{HELP}")),

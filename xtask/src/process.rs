@@ -10,14 +10,16 @@ use std::time::Duration;
 
 use crate::trace::{Log, Missing, Trace, now_us};
 
-/// Remembers process ids. Those that are left when its input ends get a second to end by themselves, and are killed; then their
-/// folder is removed. It ignores the terminal's interrupt, which ends everybody else.
+/// Remembers process ids. Those that are left when its input ends are asked to end, get a second, and are killed; then their
+/// folder is removed, again if one of them was still writing into it. It ignores the terminal's interrupt, which ends everybody else.
 const GUARDIAN: &str = r#"trap "" INT TERM HUP
 while read -r sign id; do
   if [ "$sign" = + ]; then ids="$ids $id"; continue; fi
   kept=; for other in $ids; do [ "$other" = "$id" ] || kept="$kept $other"; done; ids=$kept
 done
-[ -z "$ids" ] || { sleep 1; kill -9 $ids 2>/dev/null; rm -rf -- "$0"; }"#;
+[ -z "$ids" ] && exit
+kill -INT $ids 2>/dev/null; sleep 1; kill -9 $ids 2>/dev/null
+rm -rf -- "$0" 2>/dev/null || { sleep 1; rm -rf -- "$0"; }"#;
 
 /// Why something about a process failed.
 #[derive(Debug)]
@@ -58,6 +60,18 @@ impl fmt::Display for ClusterError {
 }
 
 impl std::error::Error for ClusterError {}
+
+/// The soft limit, as prlimit takes it: it can be lifted again by whoever has set it.
+pub(crate) fn file_limit(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "--fsize=unlimited:".to_owned(), |bytes| format!("--fsize={bytes}:"))
+}
+
+/// Runs a program that has to succeed.
+pub(crate) fn succeed(command: &mut Command, what: &str) -> Result<(), ClusterError> {
+    let status = command.status();
+    let checked = status.and_then(|status| status.success().then_some(()).ok_or(io::ErrorKind::Other.into()));
+    checked.map_err(io_error(what))
+}
 
 pub(crate) fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> ClusterError {
     let what = what.into();
@@ -100,6 +114,22 @@ impl Process {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Limits the size of the files that it writes, or lifts that limit. Linux only.
+    ///
+    /// # Errors
+    /// [`ClusterError::Io`].
+    pub fn limit_files(&self, bytes: Option<u64>) -> Result<(), ClusterError> {
+        let mut command = Command::new("prlimit");
+        command.args(["--pid", &self.child.id().to_string(), &file_limit(bytes)]);
+        succeed(&mut command, "limit the size of files")
     }
 
     /// It was neither killed nor waited for.
@@ -180,6 +210,23 @@ impl Process {
         self.signal("-CONT")
     }
 
+    /// Asks it to end.
+    ///
+    /// # Errors
+    /// [`ClusterError::Io`].
+    pub fn terminate(&self) -> Result<(), ClusterError> {
+        self.signal("-TERM")
+    }
+
+    /// Whether it has ended, by itself or by whoever killed it.
+    ///
+    /// # Errors
+    /// [`ClusterError::Io`].
+    pub fn has_ended(&mut self) -> Result<bool, ClusterError> {
+        let status = self.child.try_wait().map_err(io_error(format!("look after {}", self.name)))?;
+        Ok(status.is_some())
+    }
+
     fn signal(&self, signal: &str) -> Result<(), ClusterError> {
         let status = Command::new("kill").args([signal, &self.child.id().to_string()]).status();
         status
@@ -211,7 +258,7 @@ impl Guardian {
         Ok(Self { child: Mutex::new(command.process_group(0).spawn()?) })
     }
 
-    fn tell(&self, sign: char, id: u32) {
+    pub(crate) fn tell(&self, sign: char, id: u32) {
         let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(stdin) = &mut child.stdin {
             // Without a guardian there is still `Drop`.

@@ -23,6 +23,11 @@ impl Steps {
                 false
             }
         };
+        self.note(name, began, passed);
+    }
+
+    /// Notes a part that is no command of its own.
+    pub(crate) fn note(&mut self, name: &str, began: Instant, passed: bool) {
         self.taken.push((name.to_owned(), began.elapsed(), passed));
     }
 

@@ -68,6 +68,7 @@ pub struct Log(Arc<(Mutex<Lines>, Condvar)>);
 struct Lines {
     traces: Vec<Trace>,
     words: Vec<String>,
+    panics: Vec<String>,
     ended: bool,
 }
 
@@ -133,12 +134,21 @@ impl Log {
         all.join("\n  ")
     }
 
+    /// Lines that tell of a panic: a bug, whatever came of it.
+    #[must_use]
+    pub fn panics(&self) -> Vec<String> {
+        self.lines().panics.clone()
+    }
+
     fn add(&self, line: String) {
         let mut lines = self.lines();
         match serde_json::from_str(&line) {
             Ok(value @ Value::Object(_)) if lines.traces.len() < LINES_MAX => lines.traces.push(Trace(value)),
             Ok(_) => {}
             Err(_) => {
+                if line.contains("panicked at") && lines.panics.len() < WORDS_MAX {
+                    lines.panics.push(line.clone());
+                }
                 if lines.words.len() == WORDS_MAX {
                     lines.words.remove(0);
                 }
@@ -159,11 +169,12 @@ mod tests {
 
     #[test]
     fn a_line_is_found_whenever_it_came_and_the_end_is_noticed() {
-        let text = b"{\"kind\":\"event\",\"name\":\"host_lost\",\"at_us\":7}\nnot a trace\n".as_slice();
+        let text = b"{\"kind\":\"event\",\"name\":\"host_lost\",\"at_us\":7}\nnot a trace: panicked at x\n".as_slice();
         let log = Log::of(text);
         let find = |name: &'static str| move |traces: &[Trace]| traces.iter().find(|t| t.is_event(name)).cloned();
         assert_eq!(log.wait(Duration::from_secs(5), find("host_lost")).unwrap().at_us(), 7);
         assert_eq!(log.wait(Duration::from_secs(5), find("host_elected")), Err(Missing::Ended));
         assert!(log.last_words().contains("not a trace"));
+        assert_eq!(log.panics().len(), 1);
     }
 }
