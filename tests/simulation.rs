@@ -1,4 +1,4 @@
-//! Thousands of seeds of the simulated system: P1–P4, P6–P10 and P13 hold after every step, whatever goes wrong.
+//! Thousands of seeds of the simulated system: P1–P10, P13, P14 and P16 hold after every step, whatever goes wrong.
 //!
 //! `UNDERSTUDY_SEED=…` replays one seed with its trace, `UNDERSTUDY_SEEDS=…` sets how many are run.
 

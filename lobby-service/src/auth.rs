@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, hard_link, remove_file};
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
@@ -15,11 +15,15 @@ use protocol::id::{ConnectionId, HostEpoch, LobbyId, PlayerId};
 use protocol::limits;
 use protocol::time::Timestamp;
 use protocol::token::{AccessClaims, Audience, GrantClaims, ISSUER, Registered, RelayClaims};
+use quick_cache::sync::Cache;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 /// Bytes of a key file; a PKCS#8 Ed25519 key has 83.
 const KEY_BYTES_MAX: u64 = 4096;
+
+/// Verified tokens that are remembered: about 5 MB.
+const VERIFIED_MAX: usize = 16_384;
 
 /// Why there is no signing key.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +51,9 @@ pub struct Auth {
     signing: EncodingKey,
     /// By `kid`. A token names its key; it never brings one.
     verifying: BTreeMap<String, DecodingKey>,
+    /// Access tokens whose signature was verified, by their hash: a player sends the same one many times, and a signature costs
+    /// more than the rest of most requests. Their times are judged anew each time.
+    verified: Cache<[u8; 32], Arc<Registered>>,
     jwks: Value,
 }
 
@@ -89,6 +96,7 @@ impl Auth {
             issuer: ISSUER.to_owned(),
             signing: EncodingKey::from_ed_der(pkcs8),
             verifying: BTreeMap::from([(kid.clone(), verifying)]),
+            verified: Cache::new(VERIFIED_MAX),
             kid,
             jwks,
         })
@@ -154,15 +162,28 @@ impl Auth {
         if token.len() > limits::TOKEN_BYTES_MAX {
             return Err(Refused);
         }
+        let hash = *blake3::hash(token.as_bytes()).as_bytes();
+        let claims = match self.verified.get(&hash) {
+            Some(claims) => claims,
+            None => {
+                let claims = Arc::new(self.verify_signature(token)?);
+                self.verified.insert(hash, Arc::clone(&claims));
+                claims
+            }
+        };
+        claims.check(&self.issuer, Audience::Api, now).map_err(|_| Refused)?;
+        Ok(claims.sub)
+    }
+
+    fn verify_signature(&self, token: &str) -> Result<Registered, Refused> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| Refused)?;
         if header.typ.as_deref() != Some("JWT") {
             return Err(Refused);
         }
         let key = header.kid.and_then(|kid| self.verifying.get(&kid)).ok_or(Refused)?;
         let validation = validation(&self.issuer, Audience::Api);
-        let claims = jsonwebtoken::decode::<AccessClaims>(token, key, &validation).map_err(|_| Refused)?.claims;
-        claims.registered.check(&self.issuer, Audience::Api, now).map_err(|_| Refused)?;
-        Ok(claims.registered.sub)
+        let decoded = jsonwebtoken::decode::<AccessClaims>(token, key, &validation).map_err(|_| Refused)?;
+        Ok(decoded.claims.registered)
     }
 
     fn registered(&self, aud: Audience, sub: PlayerId, life_s: u64, now: Timestamp) -> Registered {
@@ -270,6 +291,20 @@ mod tests {
         let old = auth.access_token(player(), Timestamp(0)).unwrap();
         assert_eq!(auth.verify_access(&old, wall()), Err(Refused), "expired");
         assert_eq!(auth.verify_access("", wall()), Err(Refused));
+    }
+
+    #[test]
+    fn a_token_that_was_verified_before_is_judged_by_its_times_anew_and_a_changed_one_is_another() {
+        let auth = Auth::ephemeral().unwrap();
+        let (token, now) = (auth.access_token(player(), wall()).unwrap(), wall());
+        assert_eq!(auth.verify_access(&token, now), Ok(player()));
+        assert_eq!(auth.verify_access(&token, now), Ok(player()));
+        assert_eq!(auth.verify_access(&token, now.after(2 * limits::ACCESS_TOKEN_LIFE)), Err(Refused), "expired since");
+        let mut changed = token.clone();
+        let last = changed.pop().unwrap();
+        changed.push(if last == 'A' { 'Q' } else { 'A' });
+        assert_eq!(auth.verify_access(&changed, now), Err(Refused));
+        assert_eq!(auth.verified.len(), 1, "what is refused is not remembered");
     }
 
     #[test]

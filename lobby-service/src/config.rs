@@ -2,19 +2,25 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Where the API listens.
 pub const HTTP_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 /// Where the relay in this process listens: STUN's port, which firewalls often let through. It speaks no STUN.
 pub const RELAY_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 3478);
 
+/// How long closed lobbies are kept: their last events explain why they are gone.
+pub const CLOSED_LOBBIES_KEPT: Duration = Duration::from_secs(24 * 3600);
+
 /// Where lobbies are kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Database {
     /// Nowhere: all ends with the process.
     Memory,
-    /// In a file.
+    /// In a file, for one service.
     Sqlite(PathBuf),
+    /// In a Postgres database, for any number of instances of the service.
+    Postgres(Secret),
 }
 
 impl std::str::FromStr for Database {
@@ -23,9 +29,12 @@ impl std::str::FromStr for Database {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
             "memory:" => Ok(Self::Memory),
+            _ if ["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) => {
+                Ok(Self::Postgres(text.into()))
+            }
             _ => match text.strip_prefix("sqlite://").or_else(|| text.strip_prefix("sqlite:")) {
                 Some(path) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
-                Some(_) | None => Err("a database is memory: or sqlite://PATH".to_owned()),
+                Some(_) | None => Err("a database is postgres://…, sqlite://PATH or memory:".to_owned()),
             },
         }
     }
@@ -80,6 +89,10 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where lobbies are kept.
     pub database: Database,
+    /// Starts on a database that may lose what it has acknowledged.
+    pub allow_unsafe_database: bool,
+    /// How long closed lobbies are kept.
+    pub closed_lobbies_kept: Duration,
     /// The signing key.
     pub key: Key,
     /// The relay in this process, if any.
@@ -96,6 +109,8 @@ impl Config {
         Self {
             listen: any_port,
             database: Database::Memory,
+            allow_unsafe_database: false,
+            closed_lobbies_kept: CLOSED_LOBBIES_KEPT,
             key: Key::Ephemeral,
             relay: Some(Relay { listen: any_port, advertise: None }),
             relay_secret: None,
@@ -114,10 +129,12 @@ mod tests {
     }
 
     #[test]
-    fn a_database_is_memory_or_a_file() {
+    fn a_database_is_chosen_by_its_scheme() {
         assert_eq!("memory:".parse(), Ok(Database::Memory));
         assert_eq!("sqlite://./a.db".parse(), Ok(Database::Sqlite("./a.db".into())));
         assert!("sqlite://".parse::<Database>().is_err());
-        assert!("postgres://x".parse::<Database>().is_err());
+        assert_eq!("postgres://u:hush@h/d".parse(), Ok(Database::Postgres("postgres://u:hush@h/d".into())));
+        assert!(!format!("{:?}", "postgresql://u:hush@h/d".parse::<Database>()).contains("hush"), "P18");
+        assert!("mysql://x".parse::<Database>().is_err());
     }
 }

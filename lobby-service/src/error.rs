@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::service::Error;
-use crate::store::SnapshotRefusal;
+use crate::store::{SnapshotRefusal, StoreError};
 
 /// Seconds after which a caller may come back: an outage of the database is rarely shorter.
 const RETRY_AFTER_S: u32 = 1;
@@ -101,13 +101,14 @@ impl From<Error> for Problem {
             Error::NotFound => ErrorCode::NotFound,
             Error::Unauthenticated => ErrorCode::Unauthenticated,
             Error::Busy => ErrorCode::Unavailable,
-            Error::Store(ref error @ crate::store::StoreError::Unavailable(ref cause)) => {
-                tracing::error!(%cause, "{error}");
-                ErrorCode::Unavailable
-            }
-            Error::Store(ref error @ crate::store::StoreError::Corrupt { ref source, .. }) => {
-                tracing::error!(%source, "{error}");
-                return Self::new(ErrorCode::Internal, "the service holds data that it cannot read");
+            Error::Store(ref error) => {
+                tracing::error!(error = error as &dyn std::error::Error, "the store has failed");
+                match error {
+                    StoreError::Unavailable(_) | StoreError::Unsafe { .. } => ErrorCode::Unavailable,
+                    StoreError::Corrupt { .. } => {
+                        return Self::new(ErrorCode::Internal, "the service holds data that it cannot read");
+                    }
+                }
             }
             Error::Sign(ref cause) => {
                 tracing::error!(%cause, "a token could not be signed");

@@ -11,20 +11,26 @@ pub mod clock;
 pub mod config;
 pub mod error;
 mod events;
+mod heads;
 pub mod http;
+mod instances;
+mod news;
 mod presence;
 mod relays;
 pub mod service;
 mod socket;
 pub mod store;
 mod sweeper;
+mod writer;
 
 use std::future::IntoFuture;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::serve::ListenerExt;
+use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
@@ -33,11 +39,14 @@ use auth::{Auth, KeyError};
 use config::{Config, Database, Key};
 use service::Service;
 use store::memory::MemoryStore;
+use store::postgres::{Options, PostgresStore};
 use store::sqlite::SqliteStore;
 use store::{Store, StoreError};
 
 /// Time that requests and sockets have to end once the service stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause before a task that has panicked is begun again.
+const TASK_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
@@ -96,26 +105,64 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         Key::File(path) => Auth::open(path)?,
         Key::Ephemeral => Auth::ephemeral()?,
     };
-    let store: Arc<dyn Store> = match &config.database {
-        Database::Memory => Arc::new(MemoryStore::default()),
-        Database::Sqlite(path) => Arc::new(SqliteStore::open(path).await?),
-    };
+    let store = open(&config).await?;
     let listening = |source| StartError::Listen { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(listening)?;
     let http = listener.local_addr().map_err(listening)?;
     let service = Service::new(store, auth);
-    service.give_leases().await?;
+    instances::begin(&service).await?;
     let mut tasks = JoinSet::new();
     let relay_running = match &config.relay {
         Some(choice) => Some(start_relay(&service, choice, &mut tasks).await?),
         None => None,
     };
-    tasks.spawn(sweeper::sweep(Arc::clone(&service)));
-    tasks.spawn(presence::watch(Arc::clone(&service)));
+    let closed_kept = config.closed_lobbies_kept;
+    tasks.spawn(again_and_again("sweeper", &service, move |service| sweeper::sweep(service, closed_kept)));
+    tasks.spawn(again_and_again("presence", &service, presence::watch));
+    tasks.spawn(again_and_again("lease", &service, instances::keep));
+    tasks.spawn(again_and_again("news out", &service, news::tell));
+    tasks.spawn(again_and_again("news in", &service, news::hear));
     let (stop, stopped) = oneshot::channel();
     let server = tokio::spawn(serve(listener, Arc::clone(&service), config.relay_secret, stopped));
     let relay = relay_running.as_ref().map(|relay| relay.address);
     Ok(Running { http, relay, service, stop, server, relay_running, tasks })
+}
+
+/// Runs what never ends. If a bug ends it all the same, it is run again: without it the service would look well and not be.
+fn again_and_again<T: Future<Output = ()> + Send + 'static>(
+    name: &'static str,
+    service: &Arc<Service>,
+    task: impl Fn(Arc<Service>) -> T + Send + 'static,
+) -> impl Future<Output = ()> + Send + 'static {
+    let service = Arc::clone(service);
+    async move {
+        loop {
+            let ended = AssertUnwindSafe(task(Arc::clone(&service))).catch_unwind().await;
+            tracing::error!(name, has_panicked = ended.is_err(), "a task has ended and is begun again");
+            tokio::time::sleep(TASK_PAUSE).await;
+        }
+    }
+}
+
+/// Opens the store, whose tables are brought up to date by it.
+async fn open(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(match &config.database {
+        Database::Memory => Arc::new(MemoryStore::default()),
+        Database::Sqlite(path) => Arc::new(SqliteStore::open(path).await?),
+        Database::Postgres(url) => {
+            let options = Options { allow_unsafe: config.allow_unsafe_database };
+            Arc::new(PostgresStore::open(url.reveal(), options).await?)
+        }
+    })
+}
+
+/// Brings the tables of a database up to date.
+///
+/// # Errors
+/// [`StoreError`].
+pub async fn migrate(config: &Config) -> Result<(), StoreError> {
+    open(config).await?.close().await;
+    Ok(())
 }
 
 async fn start_relay(
@@ -173,8 +220,8 @@ impl Running {
         &self.service
     }
 
-    /// Closes all sockets, lets requests end, and stops. Members stay connected in their lobbies: the next start gives them a
-    /// term to come back.
+    /// Closes all sockets, lets requests end, and stops. Members stay connected in their lobbies: another instance, or the next
+    /// start, gives them a term to come back.
     pub async fn stop(self) {
         let Self { service, stop, mut server, relay_running, mut tasks, .. } = self;
         // An error means that the server has ended already.
@@ -194,6 +241,10 @@ impl Running {
             relay.stop().await;
         }
         tasks.shutdown().await;
+        // Others need not wait until the lease has run out. If the store is away, they do.
+        if let Err(error) = service.store.retire(service.leases.instance()).await {
+            tracing::warn!(%error, "the instance's lease runs on");
+        }
         service.store.close().await;
     }
 }

@@ -4,9 +4,10 @@ use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
-use lobby_service::config::{Config, Database, HTTP_LISTEN, Key, RELAY_LISTEN, Relay, Secret};
+use lobby_service::config::{CLOSED_LOBBIES_KEPT, Config, Database, HTTP_LISTEN, Key, RELAY_LISTEN, Relay, Secret};
 use lobby_service::{Running, auth, http};
 use tracing_subscriber::EnvFilter;
 
@@ -20,9 +21,19 @@ struct Arguments {
     /// Where the API listens; port 0 lets the system choose.
     #[arg(long, env = "UNDERSTUDY_LISTEN", default_value_t = HTTP_LISTEN)]
     listen: SocketAddr,
-    /// Where lobbies are kept: sqlite://PATH, or memory: for nowhere.
-    #[arg(long, env = "UNDERSTUDY_DATABASE", default_value = "sqlite://./understudy.db")]
+    /// Where lobbies are kept: sqlite://PATH for one service; postgres://USER:PASSWORD@HOST/NAME for any number of instances, which
+    /// share a key file as well; memory: for nowhere.
+    #[arg(long, env = "DATABASE_URL", default_value = "sqlite://./understudy.db", hide_env_values = true)]
     database: Database,
+    /// Starts on a Postgres whose fsync or synchronous_commit is off: after a crash it may have lost what was acknowledged.
+    #[arg(long, env = "UNDERSTUDY_ALLOW_UNSAFE_DATABASE")]
+    allow_unsafe_database: bool,
+    /// Seconds for which a closed lobby is kept. Its last events explain why it is gone.
+    #[arg(long, env = "UNDERSTUDY_KEEP_CLOSED_LOBBIES_S", default_value_t = CLOSED_LOBBIES_KEPT.as_secs())]
+    keep_closed_lobbies_s: u64,
+    /// Brings the database's tables up to date and ends.
+    #[arg(long)]
+    migrate_only: bool,
     /// The signing key, made at the first start.
     #[arg(long, env = "UNDERSTUDY_KEY_FILE", default_value = "./understudy-key.der")]
     key_file: PathBuf,
@@ -54,6 +65,8 @@ impl Arguments {
         Ok(Config {
             listen: self.listen,
             database: self.database,
+            allow_unsafe_database: self.allow_unsafe_database,
+            closed_lobbies_kept: Duration::from_secs(self.keep_closed_lobbies_s),
             key: Key::File(self.key_file),
             relay: (!self.no_relay).then_some(relay),
             relay_secret,
@@ -96,6 +109,9 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     auth::install_provider();
     tokio::runtime::Runtime::new()?.block_on(async {
+        if arguments.migrate_only {
+            return Ok(lobby_service::migrate(&arguments.config()?).await?);
+        }
         let running = lobby_service::start(arguments.config()?).await?;
         announce(&running)?;
         until_told_to_stop().await?;

@@ -18,7 +18,7 @@ const REVOKED_FOR: Duration = limits::RELAY_TOKEN_LIFE.saturating_add(limits::CL
 
 /// A relay whose control socket ended stays listed for this long: its datagrams may well go on, and a blip is not to split a
 /// lobby.
-const GONE_KEPT: Duration = Duration::from_secs(30);
+pub(crate) const GONE_KEPT: Duration = Duration::from_secs(30);
 
 /// Where a relay's orders go.
 #[derive(Debug)]
@@ -42,8 +42,6 @@ struct State {
     next: u64,
     relays: BTreeMap<u64, Relay>,
     revoked: BTreeMap<(LobbyId, ConnectionId), Instant>,
-    /// Where the members of a lobby meet, until it closes or the relay is gone.
-    meeting: BTreeMap<LobbyId, String>,
 }
 
 /// All relays.
@@ -87,19 +85,14 @@ impl Relays {
         }
     }
 
-    /// Where the members of a lobby reach the relays, best first. All are told the same one, for as long as it is there, however
-    /// many others come and go: members at different relays would not find each other.
-    pub(crate) fn addresses(&self, lobby: LobbyId, now: Instant) -> Vec<String> {
+    /// Where the members of a lobby reach the relays, best first: where they meet already, if that one is there.
+    pub(crate) fn addresses(&self, lobby: LobbyId, met: Option<&str>, now: Instant) -> Vec<String> {
         let mut state = self.lock();
         state.forget_gone(now);
         let mut addresses: Vec<_> = state.relays.values().map(|relay| relay.address.clone()).collect();
-        let met = state.meeting.get(&lobby).cloned();
-        // Ranked by a hash, so that lobbies are spread, and a service that was restarted ranks as it did before.
-        addresses.sort_by_cached_key(|address| (Some(address) != met.as_ref(), rank(lobby, address)));
+        // Ranked by a hash, so that lobbies are spread, and every instance of the service ranks alike.
+        addresses.sort_by_cached_key(|address| (Some(&**address) != met, rank(lobby, address)));
         addresses.dedup();
-        if let Some(first) = addresses.first() {
-            state.meeting.insert(lobby, first.clone());
-        }
         addresses
     }
 
@@ -170,9 +163,7 @@ impl State {
             Order::Reinstate { lobby, connection } => {
                 self.revoked.remove(&(lobby, connection));
             }
-            Order::Close { lobby } => {
-                self.meeting.remove(&lobby);
-            }
+            Order::Close { .. } => {}
         }
     }
 }
@@ -204,35 +195,27 @@ mod tests {
     }
 
     #[test]
-    fn the_members_of_a_lobby_meet_at_one_relay_while_others_come_and_go() {
-        let (now, (relays, _orders)) = (Instant::now(), relays(&["a:1", "b:1"]));
-        let orders = |relays: &Relays, now| -> Vec<_> {
-            (0..LOBBIES).map(|number| relays.addresses(lobby(number), now)).collect()
+    fn lobbies_are_spread_over_the_relays_alike_by_every_instance_and_stay_where_they_meet() {
+        let (now, (relays, _orders), (others, _others_orders)) =
+            (Instant::now(), relays(&["a:1", "b:1"]), relays(&["b:1", "a:1"]));
+        let orders = |relays: &Relays, met: Option<&str>| -> Vec<_> {
+            (0..LOBBIES).map(|number| relays.addresses(lobby(number), met, now)).collect()
         };
-        let before = orders(&relays, now);
-        assert!(before.iter().any(|order| order[0] == "a:1") && before.iter().any(|order| order[0] == "b:1"));
-        let (third, _orders) = add(&relays, "c:1", now);
-        let after = orders(&relays, now);
-        assert!(before.iter().zip(&after).all(|(before, after)| before[0] == after[0]));
-        relays.remove(third, now);
-        assert_eq!(orders(&relays, now + GONE_KEPT), before);
+        let ranked = orders(&relays, None);
+        assert!(ranked.iter().any(|order| order[0] == "a:1") && ranked.iter().any(|order| order[0] == "b:1"));
+        assert_eq!(ranked, orders(&others, None));
+        assert!(orders(&relays, Some("b:1")).iter().all(|order| *order == ["b:1", "a:1"]));
+        assert_eq!(orders(&relays, Some("gone:1")), ranked);
     }
 
     #[test]
-    fn a_relay_that_is_gone_is_replaced_by_the_same_one_for_everybody_and_not_for_a_blip() {
+    fn a_relay_whose_control_socket_ended_is_listed_on_for_a_while() {
         let (now, (relays, _orders)) = (Instant::now(), relays(&["a:1", "b:1"]));
-        let first = relays.addresses(lobby(1), now)[0].clone();
-        let id = if first == "a:1" { 0 } else { 1 };
-        relays.remove(id, now);
-        let blip = now + GONE_KEPT / 2;
-        assert_eq!(relays.addresses(lobby(1), blip)[0], first, "it may come back");
-        let (again, _orders) = add(&relays, &first, blip);
-        relays.remove(id, blip);
-        assert_eq!(relays.addresses(lobby(1), blip + GONE_KEPT)[0], first, "it is back");
-        relays.remove(again, blip);
-        let second = relays.addresses(lobby(1), blip + GONE_KEPT);
-        assert_eq!(second.len(), 1);
-        assert_ne!(second[0], first);
+        relays.remove(0, now);
+        assert_eq!(relays.addresses(lobby(1), None, now + GONE_KEPT / 2).len(), 2, "it may come back");
+        assert_eq!(relays.addresses(lobby(1), None, now + GONE_KEPT), ["b:1"]);
+        let (_, _orders) = add(&relays, "a:1", now + GONE_KEPT);
+        assert_eq!(relays.addresses(lobby(1), None, now + GONE_KEPT).len(), 2);
     }
 
     #[test]
@@ -246,6 +229,6 @@ mod tests {
         assert_eq!(orders.try_recv(), Ok(Order::Close { lobby: lobby(0) }));
         relays.order(Order::Close { lobby: lobby(9) });
         assert_eq!(orders.try_recv(), Ok(Order::Close { lobby: lobby(9) }));
-        assert_eq!(relays.addresses(lobby(1), Instant::now()), ["a:1"]);
+        assert_eq!(relays.addresses(lobby(1), None, Instant::now()), ["a:1"]);
     }
 }

@@ -1,8 +1,10 @@
 //! What the service does: the only caller of `Lobby::apply`, and the only writer of the store.
 //!
-//! Commands of one lobby take turns in this process; between processes the version of the stored lobby decides. A command that
-//! has begun is finished even if its caller is gone, so that nothing is saved and then not published.
+//! Commands of one lobby are decided one after the other in this process (`commands`); between processes the version of the
+//! stored lobby decides. A command that has begun is finished even if its caller is gone, so that nothing is saved and then not
+//! published.
 
+mod commands;
 mod host;
 mod lobbies;
 mod players;
@@ -16,34 +18,43 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use protocol::commit::{Commit, Outcome, Step};
+use protocol::commit::Head;
 use protocol::error::Rejection;
-use protocol::id::{EventSeq, LobbyId, PlayerId};
+use protocol::id::{ConnectionId, EventSeq, InstanceId, LobbyId, PlayerId};
 use protocol::limits;
 use protocol::lobby::{Command, Lobby};
 use protocol::message::{CloseReason, Event, EventBody};
 use protocol::presence::Lost;
-use tokio::sync::{Mutex, MutexGuard};
 
-use crate::auth::Auth;
+use crate::auth::{Auth, random};
 use crate::clock::Clock;
 use crate::events::{Published, Rooms};
+use crate::heads::{Heads, Names};
+use crate::instances::Instances;
+use crate::news::News;
 use crate::presence::Leases;
 use crate::relays::{Order, Relays};
-use crate::store::{SnapshotRefusal, Store, StoreError};
+use crate::store::{Change, NewSnapshot, Newer, SnapshotRefusal, Store, StoreError, Written};
 use crate::sweeper::Deadlines;
+use crate::writer::{AsyncSave, Bounds, Unsaved, Writer};
 
+use commands::Commands;
 pub use host::RelayPass;
 pub use lobbies::{Joined, NewLobby, Profile};
 pub use players::SignedIn;
 pub(crate) use seat::SeatSocket;
+pub use snapshots::Fetched;
 use snapshots::Snapshots;
 pub(crate) use snapshots::Upload;
 
-/// Locks that the lobbies share: more than there are commands at once.
-const TURNS: usize = 64;
-/// Time between two attempts to tell a lobby whom it has lost, while the store is away.
+/// Changes of lobbies that wait to be saved, and that are saved together.
+const CHANGES: Bounds = Bounds { queue: 1024, batch: 256, batch_bytes: 1 << 20 };
+/// The same of snapshots. Those that wait are counted among the bytes that are received, too.
+const NEW_SNAPSHOTS: Bounds = Bounds { queue: 256, batch: 64, batch_bytes: 1 << 20 };
+/// Time between two attempts at what the store did not do, or what was too much at once.
 const RETRY: Duration = Duration::from_millis(250);
+/// A store that has done nothing for so long is away. A call that fails in between says nothing about the members.
+const AWAY_AFTER: Duration = Duration::from_secs(1);
 
 /// Why an operation was refused, or failed.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +74,7 @@ pub enum Error {
     /// Too much at once.
     #[error("too busy; try again")]
     Busy,
-    /// The store failed.
+    /// The store failed. What was asked may have been done, or not.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A token could not be signed.
@@ -72,6 +83,15 @@ pub enum Error {
     /// A bug of ours. It has been logged.
     #[error("the service failed")]
     Panicked,
+}
+
+impl From<Unsaved> for Error {
+    fn from(unsaved: Unsaved) -> Self {
+        match unsaved {
+            Unsaved::Full => Self::Busy,
+            Unsaved::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 /// The service.
@@ -86,32 +106,67 @@ pub struct Service {
     pub(crate) rooms: Arc<Rooms>,
     pub(crate) deadlines: Deadlines,
     pub(crate) relays: Relays,
+    pub(crate) heads: Heads,
+    pub(crate) news: News,
+    pub(crate) instances: Instances,
+    names: Names,
+    commands: Commands,
+    changes: Writer<Change, Written>,
+    new_snapshots: Writer<NewSnapshot, Result<(), SnapshotRefusal>>,
     snapshots: Snapshots,
-    turns: [Mutex<()>; TURNS],
     /// How often the service or its store was away; the start is the first time.
     absences: AtomicU64,
     /// After how many of them every lobby has had its time again.
     resumed: AtomicU64,
     stopping: AtomicBool,
+    /// When the store did what it was asked the last time, since the start.
+    stored_at_ms: AtomicU64,
+}
+
+struct SaveChanges(Arc<dyn Store>);
+
+impl AsyncSave<Change, Written> for SaveChanges {
+    async fn save(&self, batch: Vec<Change>) -> Result<Vec<Written>, StoreError> {
+        self.0.write(&batch).await
+    }
+}
+
+struct SaveSnapshots(Arc<dyn Store>);
+
+impl AsyncSave<NewSnapshot, Result<(), SnapshotRefusal>> for SaveSnapshots {
+    async fn save(&self, batch: Vec<NewSnapshot>) -> Result<Vec<Result<(), SnapshotRefusal>>, StoreError> {
+        self.0.put_snapshots(&batch).await
+    }
 }
 
 impl Service {
-    /// Makes a service over a store. Nothing runs yet.
+    /// Makes a service over a store, on the runtime that it is called in, where its two writers run for as long as it is there.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, auth: Auth) -> Arc<Self> {
+        let (changes, saving_changes) = Writer::new(CHANGES, SaveChanges(Arc::clone(&store)));
+        let (new_snapshots, saving_snapshots) = Writer::new(NEW_SNAPSHOTS, SaveSnapshots(Arc::clone(&store)));
+        tokio::spawn(saving_changes);
+        tokio::spawn(saving_snapshots);
         Arc::new(Self {
             clock: Clock::start(),
             auth,
-            store,
-            leases: Leases::default(),
+            leases: Leases::new(InstanceId::from_bytes(random())),
             rooms: Arc::default(),
             deadlines: Deadlines::default(),
             relays: Relays::default(),
+            heads: Heads::default(),
+            news: News::new(store.is_shared()),
+            instances: Instances::default(),
+            names: Names::default(),
+            commands: Commands::default(),
+            changes,
+            new_snapshots,
             snapshots: Snapshots::default(),
-            turns: std::array::from_fn(|_| Mutex::new(())),
             absences: AtomicU64::new(1),
             resumed: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
+            stored_at_ms: AtomicU64::new(0),
+            store,
         })
     }
 
@@ -124,143 +179,89 @@ impl Service {
         Ok(())
     }
 
-    /// Gives every connected member of every stored lobby a full term, so that a restart elects nobody.
+    /// Tells whoever listens here what was saved, here or elsewhere.
+    fn publish(self: &Arc<Self>, head: &Head, events: &[Event]) {
+        let id = head.lobby.id();
+        if self.rooms.known(id).is_some_and(|(known, _)| known >= head.version) {
+            return;
+        }
+        events.iter().for_each(|event| self.tell_relays(id, &event.body));
+        if events.iter().any(|event| matches!(event.body, EventBody::MemberLeft { .. })) {
+            self.leases.let_go(head);
+        }
+        if let Some(at) = head.lobby.due_at() {
+            self.deadlines.add(at);
+        }
+        if self.rooms.publish(head, events) {
+            self.consider(id);
+        }
+    }
+
+    /// What relays have to know of an event.
+    fn tell_relays(&self, lobby: LobbyId, body: &EventBody) {
+        match body {
+            EventBody::MemberJoined { member } => {
+                self.relays.order(Order::Reinstate { lobby, connection: member.connection });
+            }
+            EventBody::MemberLeft { connection, .. } => {
+                self.relays.order(Order::Revoke { lobby, connection: *connection });
+            }
+            EventBody::LobbyClosed => self.relays.order(Order::Close { lobby }),
+            EventBody::MemberChanged { .. }
+            | EventBody::MemberConnected { .. }
+            | EventBody::MemberDisconnected { .. }
+            | EventBody::HostLost { .. }
+            | EventBody::HostReturned { .. }
+            | EventBody::HostVouched { .. }
+            | EventBody::HostElected { .. }
+            | EventBody::HostReady { .. }
+            | EventBody::ElectionFailed { .. }
+            | EventBody::HostParked { .. }
+            | EventBody::SuccessorChanged { .. } => {}
+        }
+    }
+
+    /// Another instance may have saved a lobby since: reads what it has done, and tells whoever listens here.
     ///
     /// # Errors
-    /// [`StoreError`].
-    pub async fn give_leases(&self) -> Result<(), StoreError> {
-        let mut after = None;
-        loop {
-            let page = self.store.connected_lobbies(after, limits::LIST_PAGE_MAX).await?;
-            for lobby in &page {
-                lobby.connected().for_each(|(connection, key)| self.leases.give((lobby.id(), connection), key));
-            }
-            match page.last() {
-                Some(last) => after = Some(last.id()),
-                None => return Ok(()),
-            }
+    /// The store's.
+    pub(crate) async fn look_again(self: &Arc<Self>, id: LobbyId) -> Result<(), StoreError> {
+        let Some((known, _)) = self.rooms.known(id) else { return Ok(()) };
+        if let Newer::Newest(lobby, version) = self.stored(self.store.load_newer(id, known).await)? {
+            self.heads.saved_elsewhere(id, version);
+            self.catch_up(&Head { lobby: Arc::new(lobby), version }).await?;
         }
-    }
-
-    /// Has a lobby decide a command, and makes it fact. Returns the lobby as it then is.
-    ///
-    /// # Errors
-    /// The lobby's rejection, [`Error::NotFound`], [`Error::Busy`] or the store's.
-    pub async fn execute(self: &Arc<Self>, lobby: LobbyId, command: Command) -> Result<Box<Lobby>, Error> {
-        let service = Arc::clone(self);
-        to_the_end(async move {
-            let _turn = service.turn(lobby).await;
-            service.decide(lobby, command).await
-        })
-        .await
-    }
-
-    /// Waits until it is this lobby's turn.
-    async fn turn(&self, lobby: LobbyId) -> MutexGuard<'_, ()> {
-        self.turns[usize::from(lobby.as_bytes()[0]) % TURNS].lock().await
-    }
-
-    /// As [`Self::execute`], for who has the turn. After an absence the lobby gets its time again first: nobody is judged by
-    /// time in which it could not be heard.
-    async fn decide(self: &Arc<Self>, lobby: LobbyId, command: Command) -> Result<Box<Lobby>, Error> {
-        if self.resumed.load(Ordering::SeqCst) < self.absences() {
-            self.commit(lobby, Command::Resume).await?;
-        }
-        self.commit(lobby, command).await
-    }
-
-    async fn commit(self: &Arc<Self>, lobby: LobbyId, command: Command) -> Result<Box<Lobby>, Error> {
-        let (mut commit, mut step) = Commit::new(lobby, command);
-        loop {
-            step = match step {
-                Step::Load(id) => {
-                    let row = self.stored(self.store.load(id).await)?;
-                    if let Some((lobby, _)) = &row {
-                        self.catch_up(lobby).await?;
-                    }
-                    commit.loaded(row, self.clock.now())
-                }
-                Step::Save { expected, lobby, events } => {
-                    let saved = self.stored(self.store.save(expected, &lobby, &events).await)?;
-                    commit.saved(saved)
-                }
-                Step::Publish { lobby, events } => {
-                    self.publish(&lobby, &events);
-                    commit.published()
-                }
-                Step::Done(outcome) => return self.finish(outcome),
-            };
-        }
-    }
-
-    /// A save may have been made although the store's answer was lost: then those who listen are told now.
-    async fn catch_up(self: &Arc<Self>, lobby: &Lobby) -> Result<(), Error> {
-        let Some(known) = self.rooms.newest(lobby.id()).filter(|&known| known < lobby.last_event()) else {
-            return Ok(());
-        };
-        let events = self.stored(self.store.events_after(lobby.id(), known, limits::EVENTS_PAGE).await)?;
-        self.publish(lobby, &events.unwrap_or_default());
-        self.settled(lobby);
         Ok(())
     }
 
-    fn finish(self: &Arc<Self>, outcome: Outcome) -> Result<Box<Lobby>, Error> {
-        match outcome {
-            Outcome::Applied { lobby, changed, .. } => {
-                if changed {
-                    self.settled(&lobby);
+    /// A lobby was read that somebody else may have saved: another instance, or this one, whose store's answer was lost.
+    async fn catch_up(self: &Arc<Self>, head: &Head) -> Result<(), StoreError> {
+        let id = head.lobby.id();
+        self.leases.let_go(head);
+        let Some((_, newest)) = self.rooms.known(id).filter(|&(known, _)| known < head.version) else { return Ok(()) };
+        let events = if newest < head.lobby.last_event() {
+            self.stored(self.store.events_after(id, newest, limits::EVENTS_PAGE).await)?.unwrap_or_default()
+        } else {
+            Vec::new()
+        };
+        self.publish(head, &events);
+        Ok(())
+    }
+
+    /// What to do with a failure of the store: once nothing has succeeded for a while, members whose signs of life could not be
+    /// handled are not to suffer from it.
+    fn stored<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        let now_ms = self.clock.runs_for().as_millis() as u64;
+        match result {
+            Ok(_) => self.stored_at_ms.store(now_ms, Ordering::Relaxed),
+            Err(StoreError::Unavailable(_)) => {
+                if now_ms.saturating_sub(self.stored_at_ms.load(Ordering::Relaxed)) > AWAY_AFTER.as_millis() as u64 {
+                    self.was_away();
                 }
-                Ok(lobby)
             }
-            Outcome::Rejected(Rejection::NotMember) | Outcome::NotFound => Err(Error::NotFound),
-            Outcome::Rejected(rejection) => Err(rejection.into()),
-            Outcome::Contended => Err(Error::Busy),
+            Err(StoreError::Unsafe { .. } | StoreError::Corrupt { .. }) => {}
         }
-    }
-
-    /// Tells whoever listens what was saved.
-    fn publish(&self, lobby: &Lobby, events: &[Event]) {
-        let id = lobby.id();
-        self.rooms.publish(id, events);
-        for event in events {
-            match &event.body {
-                EventBody::MemberJoined { member } => {
-                    self.relays.order(Order::Reinstate { lobby: id, connection: member.connection });
-                }
-                EventBody::MemberLeft { connection, .. } => {
-                    self.relays.order(Order::Revoke { lobby: id, connection: *connection });
-                    self.leases.forget((id, *connection));
-                }
-                EventBody::LobbyClosed => self.relays.order(Order::Close { lobby: id }),
-                EventBody::MemberChanged { .. }
-                | EventBody::MemberConnected { .. }
-                | EventBody::MemberDisconnected { .. }
-                | EventBody::HostLost { .. }
-                | EventBody::HostReturned { .. }
-                | EventBody::HostVouched { .. }
-                | EventBody::HostElected { .. }
-                | EventBody::HostReady { .. }
-                | EventBody::ElectionFailed { .. }
-                | EventBody::HostParked { .. }
-                | EventBody::SuccessorChanged { .. } => {}
-            }
-        }
-    }
-
-    /// A lobby has changed: its next deadline and what is said of its host rest on it.
-    fn settled(self: &Arc<Self>, lobby: &Lobby) {
-        if let Some(at) = lobby.due_at() {
-            self.deadlines.add(at);
-        }
-        self.lobby_changed(lobby);
-    }
-
-    /// What to do with a failure of the store: members whose signs of life could not be handled are not to suffer from it.
-    fn stored<T>(&self, result: Result<T, StoreError>) -> Result<T, Error> {
-        if let Err(StoreError::Unavailable(_)) = result {
-            self.was_away();
-        }
-        Ok(result?)
+        result
     }
 
     /// Nothing could be heard for a while: every member gets a full term, and every lobby its time again.
@@ -269,9 +270,22 @@ impl Service {
         self.absences.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// If the process was stopped for a while, nobody is judged by what queued up meanwhile.
+    pub(crate) fn notice_stall(&self) {
+        if self.leases.has_stalled() {
+            tracing::warn!("the process was stopped for a while; every member gets a full term");
+            self.was_away();
+        }
+    }
+
     /// How often that was so.
     pub(crate) fn absences(&self) -> u64 {
         self.absences.load(Ordering::SeqCst)
+    }
+
+    /// Whether the lobbies have to get their time again first.
+    fn resumes(&self) -> bool {
+        self.resumed.load(Ordering::SeqCst) < self.absences()
     }
 
     /// After so many absences no lobby has a deadline that has passed.
@@ -279,42 +293,59 @@ impl Service {
         self.resumed.fetch_max(absences, Ordering::SeqCst);
     }
 
-    /// Events after a number, with their messages; `None` if they are not kept any more.
-    pub(crate) async fn events_after(
+    /// Stored events after a number, with their messages; `None` if they are not kept any more.
+    pub(crate) async fn stored_events_after(
         &self,
         lobby: LobbyId,
         after: EventSeq,
     ) -> Result<Option<Vec<Arc<Published>>>, Error> {
-        if let Some(recent) = self.rooms.events_after(lobby, after) {
-            return Ok(Some(recent));
-        }
         let events = self.stored(self.store.events_after(lobby, after, limits::EVENTS_PAGE).await)?;
         Ok(events.map(|events| events.into_iter().map(|event| Arc::new(Published::new(event))).collect()))
     }
 
-    /// A member is not connected any more. Its lobby is told, as soon as the store allows it, unless the member is back.
+    /// A member is not connected any more. Its lobby is told, as soon as the store allows it, unless the member is back by then.
     pub(crate) fn lose(self: &Arc<Self>, lost: Lost) {
         let service = Arc::clone(self);
         tokio::spawn(async move {
-            let (lobby, connection) = lost.seat;
-            let command = Command::Disconnect { connection, peer_key: lost.peer_key };
+            let Lost { seat: (lobby, connection), peer_key, holder, .. } = lost;
+            let command = Command::Disconnect { connection, peer_key, holder };
             while !service.is_stopping() {
-                {
-                    let _turn = service.turn(lobby).await;
-                    if service.leases.is_held_by(lost.seat, lost.peer_key) {
-                        return;
+                match service.execute(lobby, command.clone()).await {
+                    Err(Error::Store(error @ StoreError::Unavailable(_))) => {
+                        tracing::warn!(%error, "a lost member could not be recorded; it has a term to come back");
+                        return service.leases.take_over([(lost.seat, peer_key, holder)].into_iter());
                     }
-                    match service.decide(lobby, command.clone()).await {
-                        Err(Error::Store(error @ StoreError::Unavailable(_))) => {
-                            tracing::warn!(%error, "a lost member could not be recorded yet");
-                        }
-                        Err(Error::Store(error @ StoreError::Corrupt { .. })) => {
-                            tracing::error!(%lobby, %error, "a lost member cannot be recorded");
-                            return;
-                        }
-                        Ok(_) | Err(_) => return,
+                    Err(Error::Store(error)) => {
+                        return tracing::error!(%lobby, %error, "a lost member cannot be recorded");
                     }
+                    Err(Error::Busy) => tokio::time::sleep(RETRY).await,
+                    Ok(_) | Err(_) => return,
                 }
+            }
+        });
+    }
+
+    /// A command of a member was refused after its lease was changed: if its lobby says that it is heard here, it is looked after.
+    async fn look_after(self: &Arc<Self>, id: LobbyId) {
+        match self.lobby(id).await {
+            Ok(lobby) => {
+                let here = self.leases.instance();
+                let ours = lobby.connected().filter(|&(_, _, holder)| holder == here);
+                self.leases.take_over(ours.map(|(connection, key, holder)| ((id, connection), key, holder)));
+            }
+            Err(Error::NotFound) => {}
+            Err(_) => self.instances.seek_strays(),
+        }
+    }
+
+    /// A save has no answer: whoever listens is told what became of it, once that can be read.
+    fn look_again_soon(self: &Arc<Self>, id: LobbyId) {
+        if self.rooms.known(id).is_none() {
+            return;
+        }
+        let service = Arc::clone(self);
+        tokio::spawn(async move {
+            while !service.is_stopping() && service.look_again(id).await.is_err() {
                 tokio::time::sleep(RETRY).await;
             }
         });
@@ -331,11 +362,37 @@ impl Service {
         self.leases.close_all(CloseReason::GoingAway);
     }
 
-    /// A lobby, for one of its members.
-    async fn lobby_of(&self, lobby: LobbyId, player: PlayerId) -> Result<(Lobby, protocol::id::ConnectionId), Error> {
-        let (lobby, _) = self.store.load(lobby).await?.ok_or(Error::NotFound)?;
+    /// A lobby as it is stored now.
+    pub(crate) async fn lobby(&self, id: LobbyId) -> Result<Arc<Lobby>, Error> {
+        let newest = match self.heads.find(id) {
+            Some(head) if !self.store.is_shared() => return Ok(head.lobby),
+            Some(head) => match self.stored(self.store.load_newer(id, head.version).await)? {
+                Newer::Same => return Ok(head.lobby),
+                Newer::Newest(lobby, version) => {
+                    self.heads.saved_elsewhere(id, version);
+                    Some(lobby)
+                }
+                Newer::Gone => None,
+            },
+            None => self.stored(self.store.load(id).await)?.map(|(lobby, _)| lobby),
+        };
+        newest.map(Arc::new).ok_or(Error::NotFound)
+    }
+
+    /// A lobby as it is now, for one of its members.
+    async fn lobby_of(&self, id: LobbyId, player: PlayerId) -> Result<(Arc<Lobby>, ConnectionId), Error> {
+        let lobby = self.lobby(id).await?;
         let connection = lobby.seat_of(player).ok_or(Error::NotFound)?;
         Ok((lobby, connection))
+    }
+
+    /// A player's seat, for a command that will be decided on the lobby as it then is: a seat stays a player's own, so that a
+    /// remembered lobby will do.
+    async fn seat_of(&self, id: LobbyId, player: PlayerId) -> Result<ConnectionId, Error> {
+        match self.heads.find(id).and_then(|head| head.lobby.seat_of(player)) {
+            Some(connection) => Ok(connection),
+            None => Ok(self.lobby_of(id, player).await?.1),
+        }
     }
 }
 

@@ -8,18 +8,24 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use protocol::id::{EventSeq, LobbyId, PeerKey, PlayerId};
 use protocol::limits;
-use protocol::message::{ClientMessage, CloseReason, EventBody, ServerMessage};
+use protocol::lobby::Lobby;
+use protocol::message::{ClientMessage, CloseReason, ServerMessage};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
-use crate::events::write;
+use crate::auth::random;
+use crate::events::{Ends, Published, write};
 use crate::presence::Signals;
 use crate::service::{Error, SeatSocket, Service};
 
 /// A client that does not read for this long is too slow.
 const SEND_TIMEOUT: Duration = Duration::from_secs(2);
-/// After this time a client may come back to a service that stops.
-const COME_BACK_MS: u64 = 500;
+/// After this time, and some more that is drawn for each, a client may come back to a service that stops.
+const COME_BACK_MS: u64 = 200;
+/// Clients that come back in one second, about: the others are told to come later.
+const COME_BACK_PER_S: u64 = 1000;
+/// Whatever their number, all are back well within a lease.
+const COME_BACK_SPREAD_MAX_MS: u64 = limits::LEASE.as_millis() as u64 / 2;
 
 /// Why a socket ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,17 +38,24 @@ enum End {
 
 /// Serves one socket to its end.
 pub(crate) async fn serve(mut socket: WebSocket, service: Arc<Service>, lobby: LobbyId, player: PlayerId) {
-    let (end, seat) = match hello(&mut socket).await {
-        Ok((peer_key, after)) => match service.open_socket(player, lobby, peer_key).await {
-            Ok(seat) => Conversation { service, seat, sent: EventSeq(0) }.run(&mut socket, after).await,
-            Err(error) => (End::Close(refused(&error)), None),
+    let sockets_of = Arc::clone(&service);
+    // What is done once or rarely is boxed, here and below: it would take room in each of many sockets that only wait.
+    let (end, seat) = match Box::pin(hello(&mut socket)).await {
+        Ok((peer_key, after)) => match said_since(&mut socket).await {
+            Said::End => (End::Gone, None),
+            said @ (Said::Nothing | Said::Message(_)) => {
+                match Box::pin(service.open_socket(player, lobby, peer_key)).await {
+                    Ok(seat) => Conversation { service, seat, sent: EventSeq(0) }.run(&mut socket, after, said).await,
+                    Err(error) => (End::Close(refused(&error)), None),
+                }
+            }
         },
         Err(end) => (end, None),
     };
     // A service that stops waits for its seats. Whoever is closed for another reason is lost before the farewell.
     let _seat = seat.filter(|_| end == End::Close(CloseReason::GoingAway));
     if let End::Close(reason) = end {
-        close(&mut socket, reason).await;
+        Box::pin(close(&mut socket, reason, sockets_of.leases.socket_count())).await;
     }
 }
 
@@ -65,6 +78,25 @@ async fn hello(socket: &mut WebSocket) -> Result<(PeerKey, Option<EventSeq>), En
     }
 }
 
+/// What a client has said after its hello.
+enum Said {
+    Nothing,
+    Message(Message),
+    /// It has gone: the hello may be as old as a stop of this process, and the client connected elsewhere.
+    End,
+}
+
+async fn said_since(socket: &mut WebSocket) -> Said {
+    tokio::select! {
+        biased;
+        message = socket.recv() => match message {
+            Some(Ok(Message::Close(_)) | Err(_)) | None => Said::End,
+            Some(Ok(message)) => Said::Message(message),
+        },
+        () = std::future::ready(()) => Said::Nothing,
+    }
+}
+
 fn refused(error: &Error) -> CloseReason {
     match error {
         Error::NotFound => CloseReason::NotMember,
@@ -83,9 +115,9 @@ fn refused(error: &Error) -> CloseReason {
 }
 
 /// Says why, in a message for programs and in the close code, and gives the client a moment to hear it.
-async fn close(socket: &mut WebSocket, reason: CloseReason) {
+async fn close(socket: &mut WebSocket, reason: CloseReason, sockets: usize) {
     let retry_after_ms = match reason {
-        CloseReason::GoingAway => Some(COME_BACK_MS),
+        CloseReason::GoingAway => Some(come_back_ms(sockets, u64::from_be_bytes(random()))),
         CloseReason::TooSlow | CloseReason::LeaseExpired => Some(0),
         CloseReason::Malformed
         | CloseReason::NoHello
@@ -105,6 +137,12 @@ async fn close(socket: &mut WebSocket, reason: CloseReason) {
     let _ = timeout(SEND_TIMEOUT, goodbye).await;
 }
 
+/// When one of so many clients may come back: not all at the same time.
+fn come_back_ms(sockets: usize, entropy: u64) -> u64 {
+    let spread_ms = (sockets as u64 * 1000 / COME_BACK_PER_S).clamp(COME_BACK_MS, COME_BACK_SPREAD_MAX_MS);
+    COME_BACK_MS + entropy % spread_ms
+}
+
 /// A socket with a seat.
 struct Conversation {
     service: Arc<Service>,
@@ -115,17 +153,26 @@ struct Conversation {
 
 impl Conversation {
     /// Returns why it ended, and the seat.
-    async fn run(mut self, socket: &mut WebSocket, after: Option<EventSeq>) -> (End, Option<SeatSocket>) {
-        match self.talk(socket, after).await {
+    async fn run(mut self, socket: &mut WebSocket, after: Option<EventSeq>, said: Said) -> (End, Option<SeatSocket>) {
+        match self.talk(socket, after, said).await {
             Ok(never) => match never {},
             Err(end) => (end, Some(self.seat)),
         }
     }
 
-    async fn talk(&mut self, socket: &mut WebSocket, after: Option<EventSeq>) -> Result<std::convert::Infallible, End> {
-        match after {
-            Some(after) => self.sent = after,
-            None => self.send_view(socket).await?,
+    async fn talk(
+        &mut self,
+        socket: &mut WebSocket,
+        after: Option<EventSeq>,
+        said: Said,
+    ) -> Result<std::convert::Infallible, End> {
+        if let Said::Message(message) = said {
+            self.handle_message(Some(Ok(message)))?;
+        }
+        match (after, self.seat.lobby.take()) {
+            (Some(after), _) => self.sent = after,
+            (None, Some(lobby)) => Box::pin(self.send_view(socket, &lobby)).await?,
+            (None, None) => Box::pin(self.send_whole(socket)).await?,
         }
         self.send_news(socket).await?;
         let mut ping = interval_at(Instant::now() + limits::SOCKET_PING, limits::SOCKET_PING);
@@ -171,10 +218,13 @@ impl Conversation {
     /// Sends all events after the newest that was sent, or the whole lobby if they are not kept any more.
     async fn send_news(&mut self, socket: &mut WebSocket) -> Result<(), End> {
         loop {
-            let events = self.service.events_after(self.seat.seat.0, self.sent).await;
-            let Some(events) = events.map_err(|error| End::Close(refused(&error)))? else {
-                self.reload().await?;
-                self.send_view(socket).await?;
+            let recent = self.service.rooms.events_after(self.seat.seat.0, self.sent);
+            let events = match recent {
+                Some(recent) => Some(recent),
+                None => Box::pin(self.stored_news()).await?,
+            };
+            let Some(events) = events else {
+                Box::pin(self.send_whole(socket)).await?;
                 continue;
             };
             if events.is_empty() {
@@ -182,33 +232,27 @@ impl Conversation {
             }
             for event in events {
                 send(socket, Message::Text(event.text.clone())).await?;
-                self.sent = event.event.seq;
-                self.check_over(&event.event.body)?;
+                self.sent = event.seq;
+                self.check_over(event.ends)?;
             }
         }
     }
 
+    /// What is not recent any more.
+    async fn stored_news(&self) -> Result<Option<Vec<Arc<Published>>>, End> {
+        let events = self.service.stored_events_after(self.seat.seat.0, self.sent).await;
+        events.map_err(|error| End::Close(refused(&error)))
+    }
+
     /// # Errors
     /// Ends the socket with the event that ended its seat or its lobby.
-    fn check_over(&self, body: &EventBody) -> Result<(), End> {
-        match body {
-            EventBody::MemberLeft { connection, .. } if *connection == self.seat.seat.1 && !self.is_member() => {
+    fn check_over(&self, ends: Ends) -> Result<(), End> {
+        match ends {
+            Ends::Seat(connection) if connection == self.seat.seat.1 && !self.is_member() => {
                 Err(End::Close(CloseReason::NotMember))
             }
-            EventBody::LobbyClosed => Err(End::Close(CloseReason::LobbyClosed)),
-            EventBody::MemberLeft { .. }
-            | EventBody::MemberJoined { .. }
-            | EventBody::MemberChanged { .. }
-            | EventBody::MemberConnected { .. }
-            | EventBody::MemberDisconnected { .. }
-            | EventBody::HostLost { .. }
-            | EventBody::HostReturned { .. }
-            | EventBody::HostVouched { .. }
-            | EventBody::HostElected { .. }
-            | EventBody::HostReady { .. }
-            | EventBody::ElectionFailed { .. }
-            | EventBody::HostParked { .. }
-            | EventBody::SuccessorChanged { .. } => Ok(()),
+            Ends::Lobby => Err(End::Close(CloseReason::LobbyClosed)),
+            Ends::Seat(_) | Ends::Nothing => Ok(()),
         }
     }
 
@@ -217,23 +261,20 @@ impl Conversation {
         let (lobby, connection) = self.seat.seat;
         self.service
             .rooms
-            .visit(lobby, |room| room.lobby.seat_of(self.seat.player) == Some(connection))
+            .visit(lobby, |room| room.head.lobby.seat_of(self.seat.player) == Some(connection))
             .unwrap_or(false)
     }
 
-    async fn reload(&mut self) -> Result<(), End> {
-        match self.service.store.load(self.seat.seat.0).await {
-            Ok(Some((lobby, _))) => {
-                *self.seat.lobby = lobby;
-                Ok(())
-            }
-            Ok(None) => Err(End::Close(CloseReason::NotMember)),
-            Err(error) => Err(End::Close(refused(&error.into()))),
+    /// The lobby as it is now: what led to it is not kept any more.
+    async fn send_whole(&mut self, socket: &mut WebSocket) -> Result<(), End> {
+        match self.service.lobby(self.seat.seat.0).await {
+            Ok(lobby) => self.send_view(socket, &lobby).await,
+            Err(error) => Err(End::Close(refused(&error))),
         }
     }
 
-    async fn send_view(&mut self, socket: &mut WebSocket) -> Result<(), End> {
-        let lobby = self.seat.lobby.view();
+    async fn send_view(&mut self, socket: &mut WebSocket, lobby: &Lobby) -> Result<(), End> {
+        let lobby = lobby.view();
         self.sent = lobby.seq;
         send(socket, Message::Text(write(&ServerMessage::Resync { lobby }))).await
     }
@@ -252,5 +293,19 @@ async fn send(socket: &mut WebSocket, message: Message) -> Result<(), End> {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(End::Gone),
         Err(_) => Err(End::Close(CloseReason::TooSlow)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_come_back_spread_over_time_and_within_a_lease() {
+        let latest = |sockets| (0..10_000).map(|entropy| come_back_ms(sockets, entropy)).max().unwrap();
+        assert!((0..10_000).all(|entropy| come_back_ms(1, entropy) >= COME_BACK_MS));
+        assert!(latest(10) < 2 * COME_BACK_MS, "few need no time");
+        assert!(latest(2_000) > 2_000);
+        assert!(latest(1_000_000) < limits::LEASE.as_millis() as u64);
     }
 }

@@ -4,17 +4,25 @@
 //! transaction, and when it returns `Ok` that is durable.
 
 pub mod memory;
+pub mod postgres;
+mod sql;
 pub mod sqlite;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use protocol::commit::{Saved, Version};
+use protocol::commit::Version;
 use protocol::error::Rejection;
-use protocol::id::{ConnectionId, EventSeq, JoinCode, LobbyId, PlayerId};
+use protocol::id::{Checksum, ConnectionId, EventSeq, InstanceId, JoinCode, LobbyId, PlayerId};
 use protocol::lobby::Lobby;
 use protocol::message::Event;
 use protocol::snapshot::{Generation, Header, SnapshotError};
 use protocol::time::Timestamp;
+
+/// Closed lobbies that are deleted in one transaction, each with up to a thousand events: others wait for it.
+const DELETED_AT_ONCE: usize = 20;
 
 /// The store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +30,12 @@ pub enum StoreError {
     /// It cannot be reached, is full or busy. Trying again later may help.
     #[error("the store is not available")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It may lose what it has acknowledged.
+    #[error("the database may lose what it has acknowledged: {setting} is off")]
+    Unsafe {
+        /// Which of its settings makes it so.
+        setting: &'static str,
+    },
     /// What it holds cannot be read.
     #[error("the store holds a {what} that cannot be read")]
     Corrupt {
@@ -33,20 +47,51 @@ pub enum StoreError {
     },
 }
 
-/// The join code belongs to another lobby: draw a new one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the join code is taken")]
-pub struct CodeTaken;
+/// What is to be saved of one lobby: the lobby with the events that made it so.
+#[derive(Debug, Clone)]
+pub struct Change {
+    /// The version that was changed; `None` for a new lobby.
+    pub expected: Option<Version>,
+    /// What to save.
+    pub lobby: Arc<Lobby>,
+    /// Its new events.
+    pub events: Vec<Event>,
+}
 
-/// Why a lobby was not created.
-#[derive(Debug, thiserror::Error)]
-pub enum CreateError {
-    /// Draw another join code.
-    #[error(transparent)]
-    CodeTaken(#[from] CodeTaken),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
+/// How a change ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Written {
+    /// It is durable, under the version after the expected one; a new lobby under version 1.
+    Done,
+    /// Another version is there, or nothing. Nothing was written.
+    Stale,
+    /// The new lobby's join code, or its id, belongs to another one: draw a new one. Nothing was written.
+    Taken,
+}
+
+/// What became of a lobby since a version.
+#[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
+pub enum Newer {
+    /// Nothing: that version is the newest.
+    Same,
+    /// It is not there.
+    Gone,
+    /// It is at this version now.
+    Newest(Lobby, Version),
+}
+
+/// A snapshot record to store.
+#[derive(Debug, Clone)]
+pub struct NewSnapshot {
+    /// Of which lobby.
+    pub lobby: LobbyId,
+    /// Who sends it.
+    pub connection: ConnectionId,
+    /// What it says of itself; the caller has checked it against the record ([`Header::check`]).
+    pub header: Header,
+    /// All of it.
+    pub record: Bytes,
 }
 
 /// Why a snapshot is not taken. What is stored has not changed.
@@ -72,15 +117,17 @@ pub enum SnapshotRefusal {
     Conflict,
 }
 
-/// Why a snapshot was not stored.
-#[derive(Debug, thiserror::Error)]
-pub enum PutSnapshotError {
-    /// It may not be.
-    #[error(transparent)]
-    Refused(#[from] SnapshotRefusal),
-    /// The store failed.
-    #[error(transparent)]
-    Store(#[from] StoreError),
+/// The lease of an instance, renewed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renewal {
+    /// The time of the database: of all its instances.
+    pub now: Timestamp,
+    /// Whether the lease still was this instance's. If not, it had run out and another instance has taken over its members.
+    pub is_held: bool,
+    /// Instances whose leases have not run out, this one among them if `is_held`.
+    pub live: Vec<InstanceId>,
+    /// Instances that are gone and whose members this one is to take over, now or still.
+    pub inherited: Vec<InstanceId>,
 }
 
 /// A player as it signed in.
@@ -113,11 +160,23 @@ impl std::fmt::Debug for RefreshHash {
 /// What every store does.
 #[async_trait]
 pub trait Store: Send + Sync + std::fmt::Debug {
-    /// Adds a lobby at version 1 with its first events.
-    async fn create(&self, lobby: &Lobby, events: &[Event]) -> Result<(), CreateError>;
+    /// Whether other processes may write to it too.
+    fn is_shared(&self) -> bool;
+
+    /// Saves changes of different lobbies in one transaction, and tells how each ended: one that is refused disturbs none of the
+    /// others. Only [`protocol::limits::EVENTS_KEPT`] events of a lobby stay, and no snapshot once it is closed.
+    ///
+    /// On an error nothing is known: all was saved, or nothing was.
+    async fn write(&self, changes: &[Change]) -> Result<Vec<Written>, StoreError>;
 
     /// A lobby and its version.
     async fn load(&self, id: LobbyId) -> Result<Option<(Lobby, Version)>, StoreError>;
+
+    /// What became of a lobby since a version, without reading it if nothing has.
+    async fn load_newer(&self, id: LobbyId, known: Version) -> Result<Newer, StoreError>;
+
+    /// The versions of those of these lobbies that are there, in any order.
+    async fn versions(&self, ids: &[LobbyId]) -> Result<Vec<(LobbyId, Version)>, StoreError>;
 
     /// The lobby that a join code belongs to.
     async fn id_by_code(&self, code: JoinCode) -> Result<Option<LobbyId>, StoreError>;
@@ -131,25 +190,35 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The earliest deadlines and whose they are, past or not.
     async fn due(&self, limit: u32) -> Result<Vec<(Timestamp, LobbyId)>, StoreError>;
 
-    /// Saves a lobby with its events if its version still is `expected`. Only [`protocol::limits::EVENTS_KEPT`] events stay,
-    /// and no snapshot once it is closed.
-    async fn save(&self, expected: Version, lobby: &Lobby, events: &[Event]) -> Result<Saved, StoreError>;
-
     /// At most `limit` events after a number; `None` if they are not kept any more, or were never there.
     async fn events_after(&self, lobby: LobbyId, after: EventSeq, limit: u32)
     -> Result<Option<Vec<Event>>, StoreError>;
 
-    /// Stores a snapshot record if its sender is host at its epoch *as the lobby is in this transaction*, and it is newer
-    /// than the newest. The same record again is `Ok`.
-    async fn put_snapshot(
-        &self,
-        lobby: LobbyId,
-        connection: ConnectionId,
-        record: Bytes,
-    ) -> Result<Header, PutSnapshotError>;
+    /// Stores snapshots of different lobbies in one transaction, each if its sender is host at its epoch *as the lobby is in this
+    /// transaction*, whose row is locked until it ends, and if it is newer than the newest. The same record again is `Ok`. The
+    /// newest [`protocol::limits::SNAPSHOT_GENERATIONS`] of a lobby are kept.
+    ///
+    /// On an error nothing is known: all were stored, or none.
+    async fn put_snapshots(&self, snapshots: &[NewSnapshot]) -> Result<Vec<Result<(), SnapshotRefusal>>, StoreError>;
+
+    /// The newest snapshot's place and checksum, without reading it.
+    async fn newest_snapshot(&self, lobby: LobbyId) -> Result<Option<(Generation, Checksum)>, StoreError>;
 
     /// The newest snapshot, checked against its checksum.
     async fn latest_snapshot(&self, lobby: LobbyId) -> Result<Option<(Header, Bytes)>, StoreError>;
+
+    /// Begins the lease of an instance that has just started. A store that only one process can use ends all others'.
+    async fn register(&self, instance: InstanceId, term: Duration) -> Result<Renewal, StoreError>;
+
+    /// Renews an instance's lease for a term from now, and names the instances that it is to take over: those whose lease has
+    /// run out, unless a live instance already is their heir.
+    async fn renew(&self, instance: InstanceId, term: Duration) -> Result<Renewal, StoreError>;
+
+    /// Ends an instance's lease: its members are to be taken over now.
+    async fn retire(&self, instance: InstanceId) -> Result<(), StoreError>;
+
+    /// Forgets an instance that is gone and hears nobody any more.
+    async fn bury(&self, instance: InstanceId) -> Result<(), StoreError>;
 
     /// Adds a player with its first refresh token, and forgets players whose refresh tokens have expired: nobody can be them.
     async fn create_player(
@@ -174,8 +243,25 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         expires_at: Timestamp,
     ) -> Result<Option<PlayerId>, StoreError>;
 
+    /// Sends a text of less than 8,000 bytes to whoever listens in the other processes that use this store. It may be lost.
+    async fn notify(&self, _text: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// Listens to what others send; `None` if there can be no others.
+    async fn listen(&self) -> Result<Option<Box<dyn Listener>>, StoreError> {
+        Ok(None)
+    }
+
     /// Ends all use. Calls after it fail.
     async fn close(&self);
+}
+
+/// Hears what other processes send by [`Store::notify`].
+#[async_trait]
+pub trait Listener: Send {
+    /// Waits for the next text. After an error something may have been missed, and nothing more comes.
+    async fn next(&mut self) -> Result<String, StoreError>;
 }
 
 /// What is to be done with a snapshot that may be stored.
@@ -190,17 +276,13 @@ fn admit(
     lobby: &Lobby,
     connection: ConnectionId,
     header: &Header,
-    newest: Option<&Header>,
+    newest: Option<(Generation, Checksum)>,
 ) -> Result<Admission, SnapshotRefusal> {
     lobby.check_host_write(connection, header.generation.epoch)?;
     match newest {
-        Some(newest) if newest.generation > header.generation => {
-            Err(SnapshotRefusal::Stale { newest: newest.generation })
-        }
-        Some(newest) if newest.generation == header.generation && newest.checksum == header.checksum => {
-            Ok(Admission::AlreadyThere)
-        }
-        Some(newest) if newest.generation == header.generation => Err(SnapshotRefusal::Conflict),
+        Some((newest, _)) if newest > header.generation => Err(SnapshotRefusal::Stale { newest }),
+        Some(newest) if newest == (header.generation, header.checksum) => Ok(Admission::AlreadyThere),
+        Some((newest, _)) if newest == header.generation => Err(SnapshotRefusal::Conflict),
         Some(_) | None => Ok(Admission::Store),
     }
 }

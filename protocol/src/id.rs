@@ -13,9 +13,22 @@ pub struct ParseIdError {
     rule: &'static str,
 }
 
-/// Writes bytes as lower-case hexadecimal.
+/// Bytes of the longest id that is written in hexadecimal.
+const HEX_BYTES_MAX: usize = 32;
+
+/// Writes at most [`HEX_BYTES_MAX`] bytes as lower-case hexadecimal. Every message and every stored lobby has many.
+fn hex<'a>(bytes: &[u8], digits: &'a mut [u8; 2 * HEX_BYTES_MAX]) -> &'a str {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut length = 0;
+    for (pair, byte) in digits.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&[DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+        length += 2;
+    }
+    std::str::from_utf8(&digits[..length]).expect("digits are ASCII")
+}
+
 fn write_hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    f.write_str(hex(bytes, &mut [0; 2 * HEX_BYTES_MAX]))
 }
 
 /// Reads exactly `N` bytes of lower- or upper-case hexadecimal.
@@ -42,6 +55,12 @@ macro_rules! text_serde {
             }
         }
 
+        text_deserialize!($name);
+    };
+}
+
+macro_rules! text_deserialize {
+    ($name:ident) => {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
@@ -91,7 +110,13 @@ macro_rules! hex_id {
             }
         }
 
-        text_serde!($name);
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(hex(&self.0, &mut [0; 2 * HEX_BYTES_MAX]))
+            }
+        }
+
+        text_deserialize!($name);
     };
 }
 
@@ -108,6 +133,10 @@ hex_id!(
     /// has another one, and so is told apart from the one that still has the game in memory.
     PeerKey, 32, "a peer key", "64 hexadecimal digits",
     "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+);
+hex_id!(
+    /// One running process of the lobby service: 64 random bits, new at each start. Nobody's is all zeros.
+    InstanceId, 8, "an instance id", "16 hexadecimal digits", "0f1e2d3c4b5a6978"
 );
 hex_id!(
     /// A BLAKE3-256 checksum.

@@ -20,7 +20,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Rejection;
-use crate::id::{ConnectionId, EventSeq, HostEpoch, JoinCode, LobbyId, PeerKey, PlayerId};
+use crate::id::{ConnectionId, EventSeq, HostEpoch, InstanceId, JoinCode, LobbyId, PeerKey, PlayerId};
 use crate::limits;
 use crate::message::{Event, EventBody, LobbyView, MemberView};
 use crate::planted::{self, Bug};
@@ -129,6 +129,8 @@ pub struct Newcomer {
     pub can_host: bool,
     /// Where it can be reached without the relay, if it offers that.
     pub direct_address: Option<String>,
+    /// The instance of the service that hears it.
+    pub holder: InstanceId,
 }
 
 impl Newcomer {
@@ -192,6 +194,14 @@ struct Member {
     direct_address: Option<String>,
     joined_at: Timestamp,
     presence: Presence,
+    /// The instance of the service that heard it last: no other can say that it is gone.
+    #[serde(default = "nobody")]
+    holder: InstanceId,
+}
+
+/// The holder of members that were stored before there were holders.
+const fn nobody() -> InstanceId {
+    InstanceId::from_bytes([0; 8])
 }
 
 impl Member {
@@ -315,6 +325,8 @@ pub enum Command {
         player: PlayerId,
         /// The certificate of its process.
         peer_key: PeerKey,
+        /// The instance of the service that hears it from now on.
+        holder: InstanceId,
     },
     /// A member's event socket closed, or its lease ran out.
     Disconnect {
@@ -322,6 +334,8 @@ pub enum Command {
         connection: ConnectionId,
         /// Of which process. Another one's loss changes nothing.
         peer_key: PeerKey,
+        /// The instance that had heard it. Once another hears it, this loss changes nothing.
+        holder: InstanceId,
     },
     /// A member gives up its seat.
     Leave {
@@ -347,6 +361,13 @@ pub enum Command {
         /// Of which epoch they speak.
         epoch: HostEpoch,
     },
+    /// The members are to meet at this relay, unless they meet at another one than `instead_of` by now.
+    Meet {
+        /// Where.
+        relay: String,
+        /// Where they met so far: that relay is gone.
+        instead_of: Option<String>,
+    },
     /// A deadline has come; see [`Lobby::due_at`].
     Due,
     /// The service was away: deadlines that have passed meanwhile start anew, so that nobody is judged by time in which it could
@@ -363,6 +384,7 @@ impl Command {
             | Self::Connect { .. }
             | Self::Disconnect { .. }
             | Self::Leave { .. }
+            | Self::Meet { .. }
             | Self::Due
             | Self::Resume => None,
         }
@@ -395,6 +417,9 @@ pub struct Lobby {
     last_event: EventSeq,
     empty_since: Option<Timestamp>,
     closed: bool,
+    /// The address of the relay where the members meet: at different ones they would not find each other.
+    #[serde(default)]
+    relay: Option<String>,
 }
 
 impl Lobby {
@@ -430,6 +455,7 @@ impl Lobby {
             last_event: EventSeq(0),
             empty_since: None,
             closed: false,
+            relay: None,
         };
         let mut step = Step { lobby, events: Vec::new(), now };
         step.join(creator)?;
@@ -448,13 +474,16 @@ impl Lobby {
         let mut step = Step { lobby: self, events: Vec::new(), now };
         match command {
             Command::Join(newcomer) => step.join(newcomer)?,
-            Command::Connect { connection, player, peer_key } => step.connect(connection, player, peer_key)?,
-            Command::Disconnect { connection, peer_key } => step.disconnect(connection, peer_key),
+            Command::Connect { connection, player, peer_key, holder } => {
+                step.connect(connection, player, peer_key, holder)?;
+            }
+            Command::Disconnect { connection, peer_key, holder } => step.disconnect(connection, peer_key, holder),
             Command::Leave { connection, player } => step.leave(connection, player)?,
             Command::Ready { connection, .. } => step.ready(connection)?,
             Command::HostSilent { .. } => step.host_silent(),
             Command::HostHeard { .. } => step.host_heard(),
-            Command::Due => {}
+            Command::Meet { relay, instead_of } if step.lobby.relay == instead_of => step.lobby.relay = Some(relay),
+            Command::Meet { .. } | Command::Due => {}
             Command::Resume => step.resume(),
         }
         step.settle();
@@ -485,9 +514,7 @@ impl Lobby {
     /// # Errors
     /// [`Rejection::StaleEpoch`] before [`Rejection::NotHost`].
     pub fn check_host_write(&self, connection: ConnectionId, epoch: HostEpoch) -> Result<(), Rejection> {
-        let is_host = self.host.host() == Some(connection)
-            || matches!(self.host, HostState::Lost { host, .. } if host == connection)
-            || matches!(self.host, HostState::Parked { former, .. } if former == Some(connection));
+        let is_host = self.host_writer() == Some(connection);
         let fenced =
             epoch != self.epoch && !planted::is(Bug::NoEpochCheck) && !(planted::is(Bug::HostButNotEpoch) && is_host);
         if fenced {
@@ -496,6 +523,18 @@ impl Lobby {
             Err(Rejection::NotHost(connection))
         } else {
             Ok(())
+        }
+    }
+
+    /// The member whose writes as host are taken at the current epoch: the host, also while it is lost and nobody else is elected.
+    #[must_use]
+    pub const fn host_writer(&self) -> Option<ConnectionId> {
+        match self.host {
+            HostState::Present { host, .. }
+            | HostState::Vouched { host, .. }
+            | HostState::Lost { host, .. }
+            | HostState::Elected { host, .. } => Some(host),
+            HostState::Parked { former, .. } => former,
         }
     }
 
@@ -570,6 +609,12 @@ impl Lobby {
         self.successor
     }
 
+    /// The address of the relay where its members meet, once one of them has asked.
+    #[must_use]
+    pub fn relay(&self) -> Option<&str> {
+        self.relay.as_deref()
+    }
+
     /// Whether it is closed for good.
     #[must_use]
     pub const fn is_closed(&self) -> bool {
@@ -588,12 +633,24 @@ impl Lobby {
         self.members.iter().find(|(_, member)| member.player == player).map(|(&connection, _)| connection)
     }
 
-    /// Connected members with the keys of their processes.
-    pub fn connected(&self) -> impl Iterator<Item = (ConnectionId, PeerKey)> + '_ {
+    /// Connected members, with the keys of their processes and the instances that hear them.
+    pub fn connected(&self) -> impl Iterator<Item = (ConnectionId, PeerKey, InstanceId)> + '_ {
         self.members
             .iter()
             .filter(|(_, member)| member.is_connected())
-            .map(|(&connection, member)| (connection, member.peer_key))
+            .map(|(&connection, member)| (connection, member.peer_key, member.holder))
+    }
+
+    /// Whether this seat is taken.
+    #[must_use]
+    pub fn has_member(&self, connection: ConnectionId) -> bool {
+        self.members.contains_key(&connection)
+    }
+
+    /// The instance of the service that hears this member, if it is connected.
+    #[must_use]
+    pub fn holder_of(&self, connection: ConnectionId) -> Option<InstanceId> {
+        self.members.get(&connection).filter(|member| member.is_connected()).map(|member| member.holder)
     }
 
     /// Whether this member is connected.
@@ -736,6 +793,7 @@ impl Step {
             direct_address: newcomer.direct_address,
             joined_at: self.now,
             presence: Presence::Connected { since: self.now },
+            holder: newcomer.holder,
         };
         let view = member_view(connection, &member);
         self.lobby.members.insert(connection, member);
@@ -772,7 +830,10 @@ impl Step {
             let member = member_view(connection, member);
             self.emit(EventBody::MemberChanged { member });
         }
-        self.connect(connection, newcomer.player, newcomer.peer_key)
+        // Asked again, maybe long ago and on another way: where a connected process is heard is not known from that.
+        let heard_by = self.lobby.members.get(&connection).filter(|member| member.is_connected());
+        let heard_by = heard_by.filter(|member| member.peer_key == newcomer.peer_key).map(|member| member.holder);
+        self.connect(connection, newcomer.player, newcomer.peer_key, heard_by.unwrap_or(newcomer.holder))
     }
 
     /// Links are known by their keys: nobody may take another member's.
@@ -783,7 +844,13 @@ impl Step {
         Ok(())
     }
 
-    fn connect(&mut self, connection: ConnectionId, player: PlayerId, peer_key: PeerKey) -> Result<(), Rejection> {
+    fn connect(
+        &mut self,
+        connection: ConnectionId,
+        player: PlayerId,
+        peer_key: PeerKey,
+        holder: InstanceId,
+    ) -> Result<(), Rejection> {
         self.check_key(player, peer_key)?;
         let now = self.now;
         let member = self
@@ -794,6 +861,7 @@ impl Step {
             .ok_or(Rejection::NotMember)?;
         let restarted = member.peer_key != peer_key;
         let was_away = !member.is_connected();
+        member.holder = holder;
         if !restarted && !was_away {
             return Ok(());
         }
@@ -847,10 +915,11 @@ impl Step {
         }
     }
 
-    fn disconnect(&mut self, connection: ConnectionId, peer_key: PeerKey) {
+    fn disconnect(&mut self, connection: ConnectionId, peer_key: PeerKey, holder: InstanceId) {
         let now = self.now;
+        let is_heard_there = |member: &Member| member.holder == holder || planted::is(Bug::DisconnectIgnoresHolder);
         match self.lobby.members.get_mut(&connection) {
-            Some(member) if member.peer_key == peer_key && member.is_connected() => {
+            Some(member) if member.peer_key == peer_key && is_heard_there(member) && member.is_connected() => {
                 member.presence = Presence::Disconnected { since: now };
             }
             _ => return,
@@ -1028,18 +1097,22 @@ impl Step {
         self.emit(EventBody::HostParked { reason, until });
     }
 
-    /// Gives every deadline that has passed its time again.
+    /// Gives every deadline that has passed its time again; and every one that lies further ahead than it can: the clock was set
+    /// back meanwhile.
     fn resume(&mut self) {
         let now = self.now;
         let settings = self.lobby.settings.clone();
+        let is_off = |at: Timestamp, term: Duration| at <= now || at > now.after(term);
         match &mut self.lobby.host {
-            HostState::Lost { host, cause, deadline, .. } if *deadline <= now => {
+            HostState::Lost { host, cause, deadline, .. } if is_off(*deadline, settings.election_delay()) => {
                 *deadline = now.after(settings.election_delay());
                 let (host, cause, deadline) = (*host, *cause, *deadline);
                 self.emit(EventBody::HostLost { host, cause, deadline });
             }
-            HostState::Elected { ready_by, .. } if *ready_by <= now => *ready_by = now.after(settings.ready_timeout()),
-            HostState::Vouched { until, .. } if *until <= now => *until = now.after(limits::VOUCH),
+            HostState::Elected { ready_by, .. } if is_off(*ready_by, settings.ready_timeout()) => {
+                *ready_by = now.after(settings.ready_timeout());
+            }
+            HostState::Vouched { until, .. } if is_off(*until, limits::VOUCH) => *until = now.after(limits::VOUCH),
             HostState::Present { .. }
             | HostState::Vouched { .. }
             | HostState::Lost { .. }
@@ -1047,7 +1120,9 @@ impl Step {
             | HostState::Parked { .. } => {}
         }
         let seats = self.lobby.members.keys().copied();
-        let overdue: Vec<_> = seats.filter(|&seat| self.lobby.removal_at(seat).is_some_and(|at| at <= now)).collect();
+        let removal = settings.removal_delay();
+        let overdue: Vec<_> =
+            seats.filter(|&seat| self.lobby.removal_at(seat).is_some_and(|at| is_off(at, removal))).collect();
         for connection in overdue {
             if let Some(member) = self.lobby.members.get_mut(&connection) {
                 member.presence = Presence::Disconnected { since: now };

@@ -21,11 +21,27 @@ pub enum Bug {
     GuestIgnoresEpoch,
     /// A relay takes a host grant of an older epoch.
     RelayTakesOlderGrant,
+    /// A loss is believed whoever tells it, also if another instance hears the member by now.
+    DisconnectIgnoresHolder,
+    /// What rests on a cached lobby is not confirmed.
+    CacheIsNotConfirmed,
+    /// The members of a dead instance get no time to come to another one.
+    HeirGivesNoTerm,
+    /// The members of a dead instance are not taken over.
+    NobodyInherits,
+    /// Events of a poke that was lost are left out.
+    GapAfterLostPoke,
+    /// Sockets that ended while the service was away are losses at once.
+    NoTermAfterAbsence,
+    /// A join that was saved, and whose answer was lost, is nobody's business.
+    LostAnswerIsForgotten,
+    /// An instance that cannot renew its lease keeps its sockets.
+    SocketsOutliveLease,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 16] = [
         Self::NoEpochCheck,
         Self::HostButNotEpoch,
         Self::SaveWithoutVersionCheck,
@@ -34,6 +50,14 @@ impl Bug {
         Self::ElectWhileHostIsThere,
         Self::GuestIgnoresEpoch,
         Self::RelayTakesOlderGrant,
+        Self::DisconnectIgnoresHolder,
+        Self::CacheIsNotConfirmed,
+        Self::HeirGivesNoTerm,
+        Self::NobodyInherits,
+        Self::GapAfterLostPoke,
+        Self::NoTermAfterAbsence,
+        Self::LostAnswerIsForgotten,
+        Self::SocketsOutliveLease,
     ];
 }
 

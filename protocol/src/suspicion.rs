@@ -100,9 +100,11 @@ impl Suspicion {
         Self { listens_from: Some(listens_from), ..Self::new(epoch) }
     }
 
-    /// A guest says whether it hears the host. Of another epoch it changes nothing.
+    /// A guest says, or said at that time, whether it hears the host. Of another epoch, or older than what is known, it changes
+    /// nothing.
     pub fn handle_report(&mut self, guest: ConnectionId, epoch: HostEpoch, hears: bool, now: Instant) {
-        if epoch == self.epoch {
+        let is_newer = self.reports.get(&guest).is_none_or(|known| known.at <= now);
+        if epoch == self.epoch && is_newer {
             self.reports.insert(guest, Report { hears, at: now });
         }
     }
@@ -163,6 +165,14 @@ impl Suspicion {
             }
             HostState::Present { .. } | HostState::Elected { .. } => None,
         }
+    }
+
+    /// Whether anybody, here or elsewhere, has reason to doubt the host: then everything that is known counts.
+    #[must_use]
+    pub fn is_stirred(&self) -> bool {
+        self.relay == RelayOpinion::Silent
+            || self.lost_at.is_some()
+            || self.reports.values().any(|report| !report.hears)
     }
 
     /// When [`Self::assess`] is to be called although nothing was said.

@@ -140,9 +140,21 @@ fn only_game() -> MutexGuard<'static, ()> {
     ONE_GAME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The binaries lie beside the folder of the test's own.
-fn cluster() -> Cluster {
+/// No process yet.
+///
+/// # Panics
+/// If the binaries are not there.
+#[must_use]
+pub fn cluster() -> Cluster {
+    Cluster::new(&binaries()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// Cargo's output folder: the binaries lie beside the folder of the test's own.
+///
+/// # Panics
+/// If this is no test.
+#[must_use]
+pub fn binaries() -> PathBuf {
     let test = std::env::current_exe().expect("a process knows its own program");
-    let binaries: PathBuf = test.ancestors().nth(2).expect("tests are in target/debug/deps").to_owned();
-    Cluster::new(&binaries).unwrap_or_else(|error| panic!("{error}"))
+    test.ancestors().nth(2).expect("tests are in target/debug/deps").to_owned()
 }

@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub mod cluster;
+pub mod postgres;
 pub mod service;
 pub mod sim;
 pub mod udp_proxy;

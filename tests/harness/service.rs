@@ -59,6 +59,8 @@ pub struct Answer {
     pub content_type: String,
     /// The entity tag.
     pub etag: Option<String>,
+    /// Seconds after which to come back.
+    pub retry_after: Option<u64>,
     /// The body.
     pub bytes: Vec<u8>,
 }
@@ -154,8 +156,9 @@ impl TestService {
             |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok()).map(ToOwned::to_owned);
         let (status, content_type, etag) =
             (response.status(), header("content-type").unwrap_or_default(), header("etag"));
+        let retry_after = header("retry-after").and_then(|seconds| seconds.parse().ok());
         let bytes = response.bytes().await.expect("the answer is whole").to_vec();
-        Answer { status, content_type, etag, bytes }
+        Answer { status, content_type, etag, retry_after, bytes }
     }
 
     /// Sends JSON (or nothing, if it is `null`) as a player.
@@ -182,10 +185,20 @@ impl TestService {
     /// # Panics
     /// If that is refused.
     pub async fn player(&self, number: u8) -> TestPlayer {
-        let name = format!("player {number}");
-        let answer =
-            self.send(|client, service| client.post(service.url("http", "/v1/players")).json(&json!({"name": name})));
-        TestPlayer::new(&answer.await.expect_status(201).json(), number)
+        self.player_unless_away(number).await.expect("the service has its database")
+    }
+
+    /// As [`Self::player`]; `None` if the service has lost its database.
+    ///
+    /// # Panics
+    /// If it is refused for another reason.
+    pub async fn player_unless_away(&self, number: u8) -> Option<TestPlayer> {
+        let name = json!({"name": format!("player {number}")});
+        let answer = self.send(|client, service| client.post(service.url("http", "/v1/players")).json(&name)).await;
+        if answer.status == StatusCode::SERVICE_UNAVAILABLE {
+            return None;
+        }
+        Some(TestPlayer::new(&answer.expect_status(201).json(), number))
     }
 
     /// Signs in as the player whose identity is in this file. The file stays good until the player's new tokens are renewed.
@@ -310,6 +323,12 @@ impl TestSocket {
     /// If the socket is closed.
     pub async fn say(&mut self, message: &ClientMessage) {
         self.say_text(serde_json::to_string(message).expect("a message is JSON")).await;
+    }
+
+    /// Sends a message; false if the socket is closed.
+    pub async fn try_say(&mut self, message: &ClientMessage) -> bool {
+        let text = serde_json::to_string(message).expect("a message is JSON");
+        self.socket.send(Message::text(text)).await.is_ok()
     }
 
     /// Sends a text.

@@ -1,17 +1,24 @@
 //! A whole system in virtual time, from one seed: the real `Lobby`, `Commit`, `Presence`, `Suspicion`, `Migration` and
-//! `RelayTable` with the service's in-memory store, over a network that drops, delays, duplicates, reorders and partitions,
-//! with processes that crash, freeze, restart and leave.
+//! `RelayTable` in one or two instances of the service over its in-memory store, over a network that drops, delays, duplicates,
+//! reorders and partitions, with processes that crash, freeze, restart and leave, and a database that is away at times.
 //!
 //! After every step the checker looks at what it must never see. The first forty seconds have faults; the last twenty have
 //! none, and by their end everybody must play with one host again.
 
 #![expect(clippy::print_stdout, reason = "a replayed seed prints its trace")]
 
+mod attendance;
 mod checker;
+mod commits;
 mod faults;
+mod instance;
+mod lease;
 mod network;
+mod news;
+mod outcomes;
 mod peer;
 mod service;
+mod sockets;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -24,6 +31,7 @@ use protocol::lobby::Settings;
 use protocol::relay::RelayTable;
 use protocol::time::Timestamp;
 
+use attendance::Attendance;
 use checker::Checker;
 use faults::Faults;
 use network::{Network, Node};
@@ -118,8 +126,48 @@ stats! {
     partitions,
     /// One-way partitions among them.
     one_way_partitions,
-    /// Crashes of the service.
+    /// Instances of the service killed.
     service_crashes,
+    /// Instances frozen.
+    instance_freezes,
+    /// Instances that stopped in good order.
+    instances_retired,
+    /// All instances replaced, one after the other.
+    rolling_restarts,
+    /// Instances that came back after another one had taken over from them.
+    instances_deposed,
+    /// Instances that could not renew their lease for as long as it is.
+    instances_resigned,
+    /// Dead instances forgotten once nobody was held by them.
+    instances_buried,
+    /// Members of dead instances that got a term to be heard.
+    members_taken_over,
+    /// Members that an instance held without knowing it: their answer was lost.
+    strangers_found,
+    /// Members of dead instances that did not come back.
+    heirs_lost_members,
+    /// Members that are heard by another instance than before.
+    holders_moved,
+    /// Sockets closed because their member is heard elsewhere.
+    sockets_moved,
+    /// Commits of more than one command.
+    commands_batched,
+    /// Commits decided on a cached lobby that was not the newest any more.
+    stale_caches_retried,
+    /// Refusals and no-ops on a cached lobby that were decided anew on a newer one.
+    confirms_found_newer,
+    /// Commits whose answer was lost, and that were saved.
+    unknown_commits_saved,
+    /// Commits whose answer was lost, and that were not saved.
+    unknown_commits_lost,
+    /// Messages between instances that were lost.
+    bus_messages_lost,
+    /// Lost pokes that the comparison of versions made good.
+    lost_pokes_repaired,
+    /// Times that no instance reached the database.
+    outages,
+    /// Times that one instance did not reach it.
+    instances_cut_off,
     /// Crashes of the relay.
     relay_crashes,
     /// Datagrams dropped by the network.
@@ -137,7 +185,8 @@ stats! {
 /// Something that happens at a time.
 enum Item {
     Peer { peer: usize, process: u32, item: PeerItem },
-    Service(ServiceItem),
+    Service { instance: usize, item: ServiceItem },
+    Look,
     Datagram { from: Node, to: Node, bytes: Vec<u8> },
     RelayTick,
     Fault,
@@ -147,7 +196,8 @@ enum Item {
 struct Entry {
     at: Instant,
     order: u64,
-    item: Item,
+    /// Boxed, so that the queue moves little.
+    item: Box<Item>,
 }
 
 impl PartialEq for Entry {
@@ -182,6 +232,7 @@ pub struct Sim {
     peers: Vec<Peer>,
     faults: Faults,
     checker: Checker,
+    attendance: Attendance,
     stats: Stats,
     verbose: bool,
 }
@@ -198,7 +249,7 @@ pub fn run(seed: u64, verbose: bool) -> Result<Stats, Violation> {
             break;
         }
         sim.now = entry.at;
-        sim.handle(entry.item);
+        sim.handle(*entry.item);
         if let Some(violation) = sim.checker.take_violation() {
             return Err(violation);
         }
@@ -217,9 +268,10 @@ impl Sim {
             ready_timeout_ms: *pick(&mut rng, &[500, 1000, 2000]),
             ..Settings::default()
         };
-        let peers = (0..rng.usize(3..=8)).map(|index| Peer::new(index, &mut rng)).collect();
+        let peers: Vec<_> = (0..rng.usize(3..=8)).map(|index| Peer::new(index, &mut rng)).collect();
         let faults = Faults::draw(&mut rng);
         let lobby = LobbyId::from_bytes([7; 16]);
+        let instances = if rng.u8(0..3) == 0 { 1 } else { 2 };
         Self {
             start,
             now: start,
@@ -228,8 +280,9 @@ impl Sim {
             lobby,
             settings,
             network: Network::default(),
-            service: Service::new(lobby),
+            service: Service::new(lobby, instances, start),
             relay: RelayTable::new(protocol::relay::Limits::default(), rng_bytes(&mut rng), start),
+            attendance: Attendance::new(peers.len()),
             peers,
             faults,
             checker: Checker::default(),
@@ -241,14 +294,15 @@ impl Sim {
 
     fn begin(&mut self) {
         if self.verbose {
-            println!("settings {:?}\nfaults {:?}\npeers {}", self.settings, self.faults, self.peers.len());
+            let (peers, instances) = (self.peers.len(), self.service.instances.len());
+            println!("settings {:?}\nfaults {:?}\npeers {peers}, instances {instances}", self.settings, self.faults);
         }
         self.create_lobby();
         for peer in 1..self.peers.len() {
             let at = self.now + Duration::from_millis(self.rng.u64(0..1500));
             self.at(at, Item::Peer { peer, process: 0, item: PeerItem::Start });
         }
-        self.after(TICK, Item::Service(ServiceItem::Tick));
+        self.after(TICK, Item::Look);
         self.after(TICK, Item::RelayTick);
         let first = Duration::from_millis(self.rng.u64(2000..4000));
         self.after(first, Item::Fault);
@@ -258,7 +312,8 @@ impl Sim {
     fn handle(&mut self, item: Item) {
         match item {
             Item::Peer { peer, process, item } => self.handle_peer(peer, process, item),
-            Item::Service(item) => self.handle_service(item),
+            Item::Service { instance, item } => self.handle_service(instance, item),
+            Item::Look => self.look(),
             Item::Datagram { from, to, bytes } => self.handle_datagram(from, to, &bytes),
             Item::RelayTick => self.relay_tick(),
             Item::Fault => self.fault(),
@@ -266,14 +321,22 @@ impl Sim {
         }
     }
 
-    /// The service's clock, in virtual time.
+    /// The checks that look at the whole system.
+    fn look(&mut self) {
+        self.checker_sample();
+        self.check_waiting();
+        self.check_attendance();
+        self.after(TICK, Item::Look);
+    }
+
+    /// The database's clock, in virtual time.
     fn timestamp(&self) -> Timestamp {
         Timestamp(1_000_000).after(self.now - self.start)
     }
 
     fn at(&mut self, at: Instant, item: Item) {
         self.next_order += 1;
-        self.queue.push(Reverse(Entry { at, order: self.next_order, item }));
+        self.queue.push(Reverse(Entry { at, order: self.next_order, item: Box::new(item) }));
     }
 
     fn after(&mut self, delay: Duration, item: Item) {

@@ -15,7 +15,7 @@ use crate::service::Service;
 use crate::socket;
 
 /// Bytes read at a time: messages from clients are small, and there are many sockets.
-const READ_BUFFER_BYTES: usize = 4096;
+const READ_BUFFER_BYTES: usize = 1024;
 
 /// Listen to a lobby.
 ///

@@ -41,5 +41,5 @@ pub(super) async fn show_lobby(
     LobbyPath(id): LobbyPath,
 ) -> Result<Json<Shown>, Problem> {
     let (lobby, is_member) = service.show(player, id).await?;
-    Ok(Json(if is_member { Shown::Whole(Box::new(lobby.view())) } else { Shown::Short((&lobby).into()) }))
+    Ok(Json(if is_member { Shown::Whole(Box::new(lobby.view())) } else { Shown::Short((&*lobby).into()) }))
 }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use protocol::id::{HostEpoch, LobbyId, PlayerId};
-use protocol::lobby::Command;
+use protocol::lobby::{Command, Lobby};
 
 use super::{Error, Service};
 use crate::clock::wall;
+use crate::relays::GONE_KEPT;
 
 /// What a member shows to a relay, and which relays there are.
 #[derive(Clone)]
@@ -31,7 +32,7 @@ impl Service {
     /// # Errors
     /// A stale epoch before anything else; not the host; the store's.
     pub async fn ready(self: &Arc<Self>, player: PlayerId, id: LobbyId, epoch: HostEpoch) -> Result<HostEpoch, Error> {
-        let (_, connection) = self.lobby_of(id, player).await?;
+        let connection = self.seat_of(id, player).await?;
         Ok(self.execute(id, Command::Ready { connection, epoch }).await?.epoch())
     }
 
@@ -39,10 +40,25 @@ impl Service {
     ///
     /// # Errors
     /// [`Error::NotFound`] for others; the store's.
-    pub async fn relay_pass(&self, player: PlayerId, id: LobbyId) -> Result<RelayPass, Error> {
-        let (_, connection) = self.lobby_of(id, player).await?;
+    pub async fn relay_pass(self: &Arc<Self>, player: PlayerId, id: LobbyId) -> Result<RelayPass, Error> {
+        let (lobby, connection) = self.lobby_of(id, player).await?;
+        let relays = self.meeting(lobby).await?;
         let token = self.auth.relay_token(player, id, connection, wall()).map_err(Error::Sign)?;
-        Ok(RelayPass { relays: self.relays.addresses(id, Instant::now()), token })
+        Ok(RelayPass { relays, token })
+    }
+
+    /// The relays, first the one where the lobby's members meet. If they have none yet, or it is gone, the lobby is given one.
+    async fn meeting(self: &Arc<Self>, lobby: Arc<Lobby>) -> Result<Vec<String>, Error> {
+        let (id, met) = (lobby.id(), lobby.relay());
+        let relays = self.relays.addresses(id, met, Instant::now());
+        let Some(first) = relays.first().filter(|&first| Some(&**first) != met) else { return Ok(relays) };
+        // After a start the relays have not all registered here yet.
+        if let Some(met) = met.filter(|_| self.clock.runs_for() < GONE_KEPT) {
+            return Ok(std::iter::once(met.to_owned()).chain(relays).collect());
+        }
+        let command = Command::Meet { relay: first.clone(), instead_of: met.map(str::to_owned) };
+        let lobby = self.execute(id, command).await?;
+        Ok(self.relays.addresses(id, lobby.relay(), Instant::now()))
     }
 
     /// A host's grant for the relays.

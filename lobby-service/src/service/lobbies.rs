@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use protocol::commit::Version;
 use protocol::id::{ConnectionId, JoinCode, LobbyId, PeerKey, PlayerId};
 use protocol::limits;
 use protocol::lobby::election::Ranking;
@@ -10,7 +11,7 @@ use protocol::message::LobbyView;
 
 use super::{Error, Service, to_the_end};
 use crate::auth::random;
-use crate::store::CreateError;
+use crate::store::Written;
 
 /// Join codes drawn for one lobby. Two of 2^50 are the same once in a hundred million lobbies.
 const CODES_DRAWN_MAX: usize = 8;
@@ -58,24 +59,24 @@ impl Service {
     pub async fn create_lobby(self: &Arc<Self>, player: PlayerId, new: NewLobby) -> Result<Joined, Error> {
         let service = Arc::clone(self);
         let creator = self.newcomer(player, new.creator).await?;
-        to_the_end(async move { service.create(new.name, new.settings, creator).await }).await
+        to_the_end(async move { service.make(new.name, new.settings, creator).await }).await
     }
 
-    async fn create(self: &Arc<Self>, name: String, settings: Settings, creator: Newcomer) -> Result<Joined, Error> {
+    async fn make(self: &Arc<Self>, name: String, settings: Settings, creator: Newcomer) -> Result<Joined, Error> {
         let id = LobbyId::from_bytes(random());
-        let _turn = self.turn(id).await;
         for _ in 0..CODES_DRAWN_MAX {
             let code = JoinCode::from_entropy(u64::from_be_bytes(random()));
             let now = self.clock.now();
             let (lobby, events) = Lobby::create(id, code, name.clone(), settings.clone(), creator.clone(), now)?;
-            match self.store.create(&lobby, &events).await {
-                Ok(()) => {
-                    self.publish(&lobby, &events);
-                    self.settled(&lobby);
-                    return self.joined(&lobby, &creator);
+            let (view, connection) = (lobby.view(), lobby.seat_of(creator.player).ok_or(Error::NotFound)?);
+            match self.create(lobby, events).await? {
+                Written::Done => {
+                    self.names.put_code(code, id);
+                    self.leases.give((id, connection), creator.peer_key);
+                    self.leases.settled((id, connection), Version(1));
+                    return Ok(Joined { lobby: view, connection });
                 }
-                Err(CreateError::CodeTaken(_)) => {}
-                Err(CreateError::Store(error)) => return self.stored(Err(error)),
+                Written::Taken | Written::Stale => {}
             }
         }
         Err(Error::Busy)
@@ -91,8 +92,17 @@ impl Service {
         code: JoinCode,
         profile: Profile,
     ) -> Result<Joined, Error> {
-        let id = self.store.id_by_code(code).await?.ok_or(Error::NotFound)?;
-        self.join(player, id, profile).await
+        if let Some(id) = self.names.lobby(code) {
+            match self.join(player, id, profile.clone()).await {
+                // It was deleted long ago, and the code may be another's.
+                Err(Error::NotFound) => self.names.forget_code(code),
+                joined => return joined,
+            }
+        }
+        let id = self.stored(self.store.id_by_code(code).await)?.ok_or(Error::NotFound)?;
+        let joined = self.join(player, id, profile).await?;
+        self.names.put_code(code, id);
+        Ok(joined)
     }
 
     /// Takes a seat in a public lobby, or its own seat again in any.
@@ -105,7 +115,7 @@ impl Service {
         id: LobbyId,
         profile: Profile,
     ) -> Result<Joined, Error> {
-        let (lobby, _) = self.store.load(id).await?.ok_or(Error::NotFound)?;
+        let lobby = self.lobby(id).await?;
         if lobby.settings().visibility == Visibility::Private && lobby.seat_of(player).is_none() {
             return Err(Error::NotFound);
         }
@@ -113,20 +123,9 @@ impl Service {
     }
 
     async fn join(self: &Arc<Self>, player: PlayerId, id: LobbyId, profile: Profile) -> Result<Joined, Error> {
-        let service = Arc::clone(self);
         let newcomer = self.newcomer(player, profile).await?;
-        to_the_end(async move {
-            let _turn = service.turn(id).await;
-            let lobby = service.decide(id, Command::Join(newcomer.clone())).await?;
-            service.joined(&lobby, &newcomer)
-        })
-        .await
-    }
-
-    /// The join itself counts as the first sign of life.
-    fn joined(&self, lobby: &Lobby, newcomer: &Newcomer) -> Result<Joined, Error> {
-        let connection = lobby.seat_of(newcomer.player).ok_or(Error::NotFound)?;
-        self.leases.give((lobby.id(), connection), newcomer.peer_key);
+        let lobby = self.execute(id, Command::Join(newcomer)).await?;
+        let connection = lobby.seat_of(player).ok_or(Error::NotFound)?;
         Ok(Joined { lobby: lobby.view(), connection })
     }
 
@@ -134,9 +133,20 @@ impl Service {
         let Profile { name, peer_key, build_id, can_host, direct_address } = profile;
         let name = match name {
             Some(name) => name,
-            None => self.store.player(player).await?.map(|player| player.name).unwrap_or_default(),
+            None => self.name_of(player).await?,
         };
-        Ok(Newcomer { player, name, peer_key, build_id, can_host, direct_address })
+        let holder = self.leases.instance();
+        Ok(Newcomer { player, name, peer_key, build_id, can_host, direct_address, holder })
+    }
+
+    /// What a player called itself when it signed in.
+    async fn name_of(&self, player: PlayerId) -> Result<String, Error> {
+        if let Some(name) = self.names.player(player) {
+            return Ok(name.as_ref().to_owned());
+        }
+        let Some(known) = self.stored(self.store.player(player).await)? else { return Ok(String::new()) };
+        self.names.put_player(player, &known.name);
+        Ok(known.name)
     }
 
     /// Gives up the player's seat.
@@ -144,7 +154,7 @@ impl Service {
     /// # Errors
     /// [`Error::NotFound`] if it has none; the store's.
     pub async fn leave(self: &Arc<Self>, player: PlayerId, id: LobbyId) -> Result<(), Error> {
-        let (_, connection) = self.lobby_of(id, player).await?;
+        let connection = self.seat_of(id, player).await?;
         self.execute(id, Command::Leave { connection, player }).await?;
         Ok(())
     }
@@ -154,23 +164,25 @@ impl Service {
     /// # Errors
     /// [`Error::NotFound`] if it has no seat; the store's.
     pub async fn heartbeat(self: &Arc<Self>, player: PlayerId, id: LobbyId, peer_key: PeerKey) -> Result<(), Error> {
-        let (_, connection) = self.lobby_of(id, player).await?;
-        let service = Arc::clone(self);
-        to_the_end(async move {
-            let _turn = service.turn(id).await;
-            service.decide(id, Command::Connect { connection, player, peer_key }).await?;
-            service.leases.beat((id, connection), peer_key);
-            Ok(())
-        })
-        .await
+        let connection = self.seat_of(id, player).await?;
+        let seat = (id, connection);
+        // Before the lobby is told: a loss that was noticed earlier is moot then.
+        self.leases.beat(seat, peer_key);
+        let holder = self.leases.instance();
+        let connected = self.execute(id, Command::Connect { connection, player, peer_key, holder }).await;
+        if connected.is_err() {
+            self.leases.forget(seat);
+            self.look_after(id).await;
+        }
+        connected.map(|_| ())
     }
 
     /// A lobby for a caller: whether it is a member, or may only see that the lobby is there.
     ///
     /// # Errors
     /// [`Error::NotFound`] for private lobbies of others; the store's.
-    pub async fn show(&self, player: PlayerId, id: LobbyId) -> Result<(Lobby, bool), Error> {
-        let (lobby, _) = self.store.load(id).await?.ok_or(Error::NotFound)?;
+    pub async fn show(&self, player: PlayerId, id: LobbyId) -> Result<(Arc<Lobby>, bool), Error> {
+        let lobby = self.lobby(id).await?;
         let is_member = lobby.seat_of(player).is_some();
         if is_member || lobby.settings().visibility == Visibility::Public {
             Ok((lobby, is_member))
@@ -184,7 +196,7 @@ impl Service {
     /// # Errors
     /// The store's.
     pub async fn list(&self, after: Option<LobbyId>, limit: u32) -> Result<Vec<Lobby>, Error> {
-        Ok(self.store.list(after, limit.clamp(1, limits::LIST_PAGE_MAX)).await?)
+        Ok(self.stored(self.store.list(after, limit.clamp(1, limits::LIST_PAGE_MAX)).await)?)
     }
 
     /// The election as it would end now, for a member.

@@ -45,7 +45,8 @@ impl Service {
         let player = Player { id: PlayerId::from_bytes(random()), name, created_at: now };
         let (family, secret) = (random(), random());
         let token = RefreshHash { family, hash: hash(&secret) };
-        self.store.create_player(&player, &token, now.after(limits::REFRESH_TOKEN_LIFE)).await?;
+        self.stored(self.store.create_player(&player, &token, now.after(limits::REFRESH_TOKEN_LIFE)).await)?;
+        self.names.put_player(player.id, &player.name);
         self.signed_in(player.id, &family, &secret)
     }
 
@@ -60,7 +61,7 @@ impl Service {
         let now = wall();
         let presented = RefreshHash { family, hash: hash(&secret) };
         let expires_at = now.after(limits::REFRESH_TOKEN_LIFE);
-        let player = self.store.rotate_refresh(&presented, hash(&next), now, expires_at).await?;
+        let player = self.stored(self.store.rotate_refresh(&presented, hash(&next), now, expires_at).await)?;
         self.signed_in(player.ok_or(Error::Unauthenticated)?, &family, &next)
     }
 

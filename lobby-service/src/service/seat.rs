@@ -7,7 +7,8 @@ use protocol::lobby::{Command, Lobby};
 use protocol::presence::{Seat, SocketId};
 use tokio::sync::watch;
 
-use super::{Error, Service, to_the_end};
+use super::commands::Applied;
+use super::{Error, Service};
 use crate::events::Subscription;
 use crate::presence::Signals;
 
@@ -20,8 +21,8 @@ pub(crate) struct SeatSocket {
     id: SocketId,
     pub(crate) signals: watch::Receiver<Signals>,
     pub(crate) news: Subscription,
-    /// The lobby as it was when the socket opened.
-    pub(crate) lobby: Box<Lobby>,
+    /// The lobby as it was when the socket opened, until that is sent.
+    pub(crate) lobby: Option<Arc<Lobby>>,
 }
 
 impl Service {
@@ -30,7 +31,7 @@ impl Service {
     /// # Errors
     /// [`Error::NotFound`] if the player has no seat; the store's.
     pub(crate) async fn expect_socket(&self, player: PlayerId, id: LobbyId) -> Result<(), Error> {
-        self.lobby_of(id, player).await.map(|_| ())
+        self.seat_of(id, player).await.map(|_| ())
     }
 
     /// A socket said hello.
@@ -43,19 +44,25 @@ impl Service {
         id: LobbyId,
         peer_key: PeerKey,
     ) -> Result<SeatSocket, Error> {
-        let service = Arc::clone(self);
-        to_the_end(async move {
-            let _turn = service.turn(id).await;
-            let (_, connection) = service.lobby_of(id, player).await?;
-            let lobby = service.decide(id, Command::Connect { connection, player, peer_key }).await?;
-            let seat = (id, connection);
-            let (socket, signals) = service.leases.opened(seat, peer_key);
-            let news = service.rooms.subscribe(&lobby, service.clock.back_by(lobby.created_at()));
-            let socket = SeatSocket { service: Arc::clone(&service), seat, player, id: socket, signals, news, lobby };
-            // One that came before the service stopped was told so; this one came after.
-            if service.is_stopping() { Err(Error::Busy) } else { Ok(socket) }
-        })
-        .await
+        let connection = self.seat_of(id, player).await?;
+        let seat = (id, connection);
+        // Before the lobby is told: a loss that was noticed earlier is moot then.
+        let (socket, signals) = self.leases.opened(seat, peer_key);
+        let holder = self.leases.instance();
+        let refused = match self.ask(id, Command::Connect { connection, player, peer_key, holder }, true).await {
+            Ok(Applied { lobby, news: Some(news) }) => {
+                let (service, lobby) = (Arc::clone(self), Some(lobby));
+                let socket = SeatSocket { service, seat, player, id: socket, signals, news, lobby };
+                // One that came before the service stopped was told so; this one came after.
+                return if self.is_stopping() { Err(Error::Busy) } else { Ok(socket) };
+            }
+            Ok(Applied { news: None, .. }) => Error::Panicked,
+            Err(refused) => refused,
+        };
+        self.leases.closed(seat, socket);
+        // Its lobby may have it as connected here all the same, also by another process whose lease this one has replaced.
+        self.look_after(id).await;
+        Err(refused)
     }
 }
 

@@ -5,19 +5,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use bytes::{Bytes, BytesMut};
-use protocol::id::{LobbyId, PlayerId};
+use protocol::id::{Checksum, LobbyId, PlayerId};
 use protocol::limits;
 use protocol::presence::Seat;
-use protocol::snapshot::Header;
+use protocol::snapshot::{Generation, Header, SnapshotError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Error, Service, to_the_end};
-use crate::store::{PutSnapshotError, StoreError};
+use crate::store::{NewSnapshot, SnapshotRefusal};
+use crate::writer::Unsaved;
 
 /// Bytes of all snapshots that are being received: sixteen of the largest.
 const RECEIVED_BYTES_MAX: usize = 16 * limits::SNAPSHOT_BYTES_MAX;
 /// Bytes of all snapshots that are being sent, each counted once, whoever reads it.
 const SENT_BYTES_MAX: usize = 16 * limits::SNAPSHOT_BYTES_MAX;
+
+/// Bytes that are checked without making way for others: about 0.1 ms.
+const CHECKED_AT_ONCE: usize = 256 * 1024;
 
 /// All snapshots on their way.
 #[derive(Debug)]
@@ -25,6 +29,7 @@ pub(super) struct Snapshots {
     /// Seats that are uploading.
     uploading: Mutex<BTreeSet<Seat>>,
     received: Arc<Semaphore>,
+    /// The one of each lobby that was read last, while somebody reads it.
     sending: Mutex<BTreeMap<LobbyId, (Header, Weak<Sent>)>>,
     sent: Arc<Semaphore>,
 }
@@ -60,7 +65,6 @@ impl AsRef<[u8]> for Reader {
 #[derive(Debug)]
 pub(crate) struct Upload {
     service: Arc<Service>,
-    player: PlayerId,
     seat: Seat,
     record: BytesMut,
     room: Option<OwnedSemaphorePermit>,
@@ -73,37 +77,54 @@ impl Service {
     /// [`Error::NotFound`] without a seat; [`Error::Busy`] while this seat is uploading already; the store's.
     pub(crate) async fn begin_upload(self: &Arc<Self>, player: PlayerId, id: LobbyId) -> Result<Upload, Error> {
         // Whether it is the host's is known by its epoch, which is in it.
-        let (_, connection) = self.lobby_of(id, player).await?;
-        let seat = (id, connection);
+        let seat = (id, self.seat_of(id, player).await?);
         if !lock(&self.snapshots.uploading).insert(seat) {
             return Err(Error::Busy);
         }
-        Ok(Upload { service: Arc::clone(self), player, seat, record: BytesMut::new(), room: None })
+        Ok(Upload { service: Arc::clone(self), seat, record: BytesMut::new(), room: None })
     }
 
-    /// The newest snapshot, for a member.
+    /// The newest snapshot, for a member, unless it is the one that the caller has already.
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is none, and for others; [`Error::Busy`] while too many are read; the store's.
-    pub async fn snapshot(&self, player: PlayerId, id: LobbyId) -> Result<(Header, Bytes), Error> {
+    pub async fn snapshot(
+        &self,
+        player: PlayerId,
+        id: LobbyId,
+        known: impl Fn(&Checksum) -> bool,
+    ) -> Result<Fetched, Error> {
         self.lobby_of(id, player).await?;
-        // Nobody stores a newer one meanwhile.
-        let _turn = self.turn(id).await;
-        if let Some((header, record)) = self.snapshots.shared(id) {
-            return Ok((header, record));
+        let newest = self.stored(self.store.newest_snapshot(id).await)?;
+        let (generation, checksum) = newest.ok_or(Error::NotFound)?;
+        if known(&checksum) {
+            return Ok(Fetched::Known(checksum));
+        }
+        if let Some((header, record)) = self.snapshots.shared(id, generation) {
+            return Ok(Fetched::Record(header, record));
         }
         let room = Arc::clone(&self.snapshots.sent).try_acquire_many_owned(limits::SNAPSHOT_BYTES_MAX as u32);
         let room = room.map_err(|_| Error::Busy)?;
+        // It may be a newer one by now.
         let (header, record) = self.stored(self.store.latest_snapshot(id).await)?.ok_or(Error::NotFound)?;
-        Ok((header, self.snapshots.share(id, header, record, room)))
+        Ok(Fetched::Record(header, self.snapshots.share(id, header, record, room)))
     }
 }
 
+/// The newest snapshot.
+#[derive(Debug)]
+pub enum Fetched {
+    /// The caller has it.
+    Known(Checksum),
+    /// What it says of itself, and all of it.
+    Record(Header, Bytes),
+}
+
 impl Snapshots {
-    /// The newest one, if somebody is reading it.
-    fn shared(&self, id: LobbyId) -> Option<(Header, Bytes)> {
+    /// This one, or a newer one, if somebody is reading it.
+    fn shared(&self, id: LobbyId, newest: Generation) -> Option<(Header, Bytes)> {
         let sending = lock(&self.sending);
-        let (header, sent) = sending.get(&id)?;
+        let (header, sent) = sending.get(&id).filter(|(header, _)| header.generation >= newest)?;
         Some((*header, Bytes::from_owner(Reader(sent.upgrade()?))))
     }
 
@@ -145,20 +166,26 @@ impl Upload {
     /// Why it is refused; the store's.
     pub(crate) async fn store(mut self) -> Result<Header, Error> {
         to_the_end(async move {
-            let (service, id, record) = (Arc::clone(&self.service), self.seat.0, self.record.split().freeze());
-            let _turn = service.turn(id).await;
-            let (_, connection) = service.lobby_of(id, self.player).await?;
-            let stored = service.store.put_snapshot(id, connection, record).await;
-            // Whoever reads the one before reads on; who comes now gets the newest.
-            lock(&service.snapshots.sending).remove(&id);
-            match stored {
-                Ok(header) => Ok(header),
-                Err(PutSnapshotError::Refused(refusal)) => Err(refusal.into()),
-                Err(PutSnapshotError::Store(error)) => service.stored(Err::<Header, StoreError>(error)),
+            let ((lobby, connection), record) = (self.seat, self.record.split().freeze());
+            let header = checked(record.clone()).await.map_err(SnapshotRefusal::from)?;
+            let snapshot = NewSnapshot { lobby, connection, header, record };
+            match self.service.new_snapshots.save(snapshot).await {
+                Ok(stored) => Ok(stored.map(|()| header)?),
+                Err(Unsaved::Full) => Err(Error::Busy),
+                Err(Unsaved::Store(error)) => Ok(self.service.stored(Err(error))?),
             }
         })
         .await
     }
+}
+
+/// Checks a record against its checksum: a large one takes a while, in which others go on.
+async fn checked(record: Bytes) -> Result<Header, SnapshotError> {
+    if record.len() < CHECKED_AT_ONCE {
+        return Header::check(&record);
+    }
+    let checked = tokio::task::spawn_blocking(move || Header::check(&record)).await;
+    checked.unwrap_or(Err(SnapshotError::Unknown))
 }
 
 impl Drop for Upload {
@@ -174,9 +201,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use protocol::id::Checksum;
-    use protocol::snapshot::Generation;
-
     use super::*;
 
     /// P15.
@@ -188,15 +212,17 @@ mod tests {
         let header = Header { generation, tick: 0, elapsed_us: 0, checksum: Checksum::from_bytes([0; 32]) };
         let room = || Arc::clone(&snapshots.sent).try_acquire_many_owned(limits::SNAPSHOT_BYTES_MAX as u32);
         let first = snapshots.share(id, header, Bytes::from(vec![7; 1000]), room().unwrap());
-        let (_, second) = snapshots.shared(id).unwrap();
+        let (_, second) = snapshots.shared(id, generation).unwrap();
         assert_eq!(first.as_ptr(), second.as_ptr());
         assert_eq!(snapshots.sent.available_permits(), SENT_BYTES_MAX - 1000);
         drop(first);
-        assert!(snapshots.shared(id).is_some());
+        let newer = Generation { seq: 2, ..generation };
+        assert!(snapshots.shared(id, newer).is_none(), "there is a newer one");
+        assert!(snapshots.shared(id, generation).is_some());
         let others: Vec<_> = (0..15).map(|_| room().unwrap()).collect();
         assert!(room().is_err(), "full");
         drop((second, others));
-        assert!(snapshots.shared(id).is_none());
+        assert!(snapshots.shared(id, generation).is_none());
         assert_eq!(snapshots.sent.available_permits(), SENT_BYTES_MAX);
     }
 }

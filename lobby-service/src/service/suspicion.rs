@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use protocol::id::{ConnectionId, LobbyId};
-use protocol::lobby::{HostState, Lobby};
+use protocol::lobby::{Command, HostState, Lobby};
 use protocol::message::ClientMessage;
 use protocol::presence::Seat;
 use protocol::relay::HostSound;
@@ -12,51 +12,59 @@ use protocol::suspicion::Verdict;
 
 use super::Service;
 use crate::events::Room;
+use crate::news::Said;
 
 impl Service {
     /// A member says something on its socket. Returns false for what has no place there.
-    pub(crate) fn told_by_member(self: &Arc<Self>, (lobby, connection): Seat, message: ClientMessage) -> bool {
-        let now = Instant::now();
-        match message {
+    pub(crate) fn told_by_member(self: &Arc<Self>, (lobby, from): Seat, message: ClientMessage) -> bool {
+        let said = match message {
             ClientMessage::Hello { .. } => return false,
-            ClientMessage::Report { epoch, hears_host } => {
-                self.rooms.visit(lobby, |room| {
-                    // A host has no say in whether it is heard.
-                    if running_host(&room.lobby) != Some(connection) {
-                        room.suspicion.handle_report(connection, epoch, hears_host, now);
-                    }
-                });
-            }
-            ClientMessage::Hears { epoch, guests } => {
-                self.rooms.visit(lobby, |room| {
-                    // Only the host was asked.
-                    if running_host(&room.lobby) == Some(connection) {
-                        room.suspicion.handle_answer(epoch, guests, now);
-                    }
-                });
-            }
-        }
-        self.consider(lobby);
+            ClientMessage::Report { epoch, hears_host } => Said::Report { lobby, from, epoch, hears_host },
+            ClientMessage::Hears { epoch, guests } => Said::Hears { lobby, from, epoch, guests },
+        };
+        self.said(said);
         true
     }
 
     /// A relay says something.
     pub(crate) fn told_by_relay(self: &Arc<Self>, sound: HostSound) {
-        self.rooms.visit(sound.lobby, |room| room.suspicion.handle_relay(sound.epoch, sound.heard));
-        self.consider(sound.lobby);
+        let said = Said::Sound { lobby: sound.lobby, epoch: sound.epoch, heard: sound.heard };
+        self.said(said);
     }
 
-    /// A lobby was saved.
-    pub(super) fn lobby_changed(self: &Arc<Self>, lobby: &Lobby) {
-        self.rooms.visit(lobby.id(), |room| {
-            room.lobby = lobby.clone();
-            room.suspicion.handle_lobby(lobby, Instant::now());
+    /// Something was said here: the other instances are to hear it as well.
+    fn said(self: &Arc<Self>, said: Said) {
+        let now = Instant::now();
+        if let Some(from) = said.is_repeated_for() {
+            self.rooms.visit(said.lobby(), |room| room.words.insert(from, (said.clone(), now)));
+        }
+        self.news.said(said.clone(), now);
+        self.told(said, now);
+    }
+
+    /// Something was said, here or at another instance: whoever listens to the lobby weighs it.
+    pub(crate) fn told(self: &Arc<Self>, said: Said, now: Instant) {
+        let lobby = said.lobby();
+        self.rooms.visit(lobby, |room| {
+            let host = running_host(&room.head.lobby);
+            match said {
+                // A host has no say in whether it is heard.
+                Said::Report { from, epoch, hears_host, .. } if host != Some(from) => {
+                    room.suspicion.handle_report(from, epoch, hears_host, now);
+                }
+                // Only the host was asked.
+                Said::Hears { from, epoch, guests, .. } if host == Some(from) => {
+                    room.suspicion.handle_answer(epoch, guests, now);
+                }
+                Said::Sound { epoch, heard, .. } => room.suspicion.handle_relay(epoch, heard),
+                Said::Report { .. } | Said::Hears { .. } => {}
+            }
         });
-        self.consider(lobby.id());
+        self.consider(lobby);
     }
 
     /// Weighs what was said of a lobby's host, and carries out what follows.
-    fn consider(self: &Arc<Self>, lobby: LobbyId) {
+    pub(super) fn consider(self: &Arc<Self>, lobby: LobbyId) {
         let now = Instant::now();
         let considered = self.rooms.visit(lobby, |room| (verdict(room, now), arm(room, now)));
         let Some((verdict, timer)) = considered else { return };
@@ -65,6 +73,10 @@ impl Service {
         }
         match verdict {
             Some(Verdict::Challenge { host, epoch }) => self.leases.challenge((lobby, host), epoch),
+            // Whether the host was asked and did not answer is known where it is connected.
+            Some(Verdict::Tell(Command::HostSilent { .. })) if !self.hears_host(lobby) => {
+                self.rooms.visit(lobby, |room| room.telling = false);
+            }
             Some(Verdict::Tell(command)) => {
                 let service = Arc::clone(self);
                 tokio::spawn(async move {
@@ -77,6 +89,11 @@ impl Service {
             }
             None => {}
         }
+    }
+
+    fn hears_host(&self, lobby: LobbyId) -> bool {
+        let host = self.rooms.visit(lobby, |room| running_host(&room.head.lobby)).flatten();
+        host.is_some_and(|host| self.leases.is_known((lobby, host)))
     }
 
     fn consider_at(self: &Arc<Self>, lobby: LobbyId, at: Instant) {
@@ -105,7 +122,7 @@ fn verdict(room: &mut Room, now: Instant) -> Option<Verdict> {
     if room.telling {
         return None;
     }
-    let verdict = room.suspicion.assess(&room.lobby, now);
+    let verdict = room.suspicion.assess(&room.head.lobby, now);
     room.telling = matches!(verdict, Some(Verdict::Tell(_)));
     verdict
 }

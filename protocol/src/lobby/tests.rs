@@ -5,6 +5,8 @@ mod random;
 use super::*;
 
 pub(crate) const NOW: Timestamp = Timestamp(1_000_000);
+/// The instance that hears everybody, where nothing else is said.
+pub(crate) const HOLDER: InstanceId = InstanceId::from_bytes([1; 8]);
 
 pub(crate) fn newcomer(player: u8) -> Newcomer {
     Newcomer {
@@ -14,6 +16,7 @@ pub(crate) fn newcomer(player: u8) -> Newcomer {
         build_id: "1".into(),
         can_host: true,
         direct_address: None,
+        holder: HOLDER,
     }
 }
 
@@ -84,7 +87,7 @@ impl Play {
 
     fn vanishes(&mut self, player: u8) -> &mut Self {
         let peer_key = self.lobby.members[&seat(player)].peer_key;
-        self.does(Command::Disconnect { connection: seat(player), peer_key })
+        self.does(Command::Disconnect { connection: seat(player), peer_key, holder: HOLDER })
     }
 
     fn leaves(&mut self, player: u8) -> &mut Self {
@@ -126,7 +129,7 @@ fn seat(player: u8) -> ConnectionId {
 }
 
 fn connect(player: u8, peer_key: PeerKey) -> Command {
-    Command::Connect { connection: seat(player), player: newcomer(player).player, peer_key }
+    Command::Connect { connection: seat(player), player: newcomer(player).player, peer_key, holder: HOLDER }
 }
 
 fn sentence_of(lobby: &Lobby) -> String {
@@ -221,7 +224,8 @@ fn nobody_takes_another_members_key() {
     let thief = Newcomer { peer_key: newcomer(1).peer_key, ..newcomer(2) };
     assert!(matches!(play.tries(Command::Join(thief)), Err(Rejection::Invalid { field: "peer_key", .. })));
     let stolen = newcomer(0).peer_key;
-    let command = Command::Connect { connection: ConnectionId(1), player: newcomer(1).player, peer_key: stolen };
+    let command =
+        Command::Connect { connection: ConnectionId(1), player: newcomer(1).player, peer_key: stolen, holder: HOLDER };
     assert!(matches!(play.tries(command), Err(Rejection::Invalid { field: "peer_key", .. })));
 }
 
@@ -485,8 +489,47 @@ fn the_end_of_a_process_that_was_replaced_changes_nothing() {
     let mut play = Play::of(2);
     play.later(5).restarts(1);
     let before = play.lobby.clone();
-    play.does(Command::Disconnect { connection: seat(1), peer_key: newcomer(1).peer_key });
+    play.does(Command::Disconnect { connection: seat(1), peer_key: newcomer(1).peer_key, holder: HOLDER });
     assert_eq!(play.lobby, before);
+}
+
+#[test]
+fn a_loss_told_by_an_instance_that_does_not_hear_the_member_any_more_changes_nothing() {
+    let mut play = Play::of(2);
+    let elsewhere = InstanceId::from_bytes([2; 8]);
+    let (seq, peer_key) = (play.lobby.last_event(), newcomer(0).peer_key);
+    let moved = Command::Connect { connection: seat(0), player: newcomer(0).player, peer_key, holder: elsewhere };
+    play.does(moved);
+    assert_eq!(play.lobby.last_event(), seq, "that it moved is told to nobody");
+    let before = play.lobby.clone();
+    play.vanishes(0);
+    assert_eq!(play.lobby, before);
+    play.does(Command::Disconnect { connection: seat(0), peer_key, holder: elsewhere });
+    assert!(matches!(play.lobby.host, HostState::Lost { .. }));
+}
+
+#[test]
+fn members_meet_at_the_relay_that_was_chosen_first_until_somebody_finds_that_one_gone() {
+    let mut play = Play::of(1);
+    let meet = |relay: &str, instead_of: Option<&str>| Command::Meet {
+        relay: relay.into(),
+        instead_of: instead_of.map(Into::into),
+    };
+    assert_eq!(play.does(meet("a:1", None)).lobby.relay(), Some("a:1"));
+    assert_eq!(play.does(meet("b:1", None)).lobby.relay(), Some("a:1"));
+    assert_eq!(play.does(meet("b:1", Some("a:1"))).lobby.relay(), Some("b:1"));
+    assert_eq!(play.does(meet("c:1", Some("a:1"))).lobby.relay(), Some("b:1"));
+}
+
+#[test]
+fn joining_again_says_nothing_of_the_instance_that_hears_the_member() {
+    let mut play = Play::of(2);
+    let elsewhere = InstanceId::from_bytes([2; 8]);
+    let before = play.lobby.clone();
+    play.does(Command::Join(Newcomer { holder: elsewhere, ..newcomer(1) }));
+    assert_eq!(play.lobby, before, "it has its socket where it had it");
+    play.vanishes(1).does(Command::Join(Newcomer { holder: elsewhere, ..newcomer(1) }));
+    assert!(play.lobby.connected().any(|(connection, _, holder)| (connection, holder) == (seat(1), elsewhere)));
 }
 
 #[test]
@@ -511,8 +554,8 @@ fn a_refused_command_names_its_reason() {
     assert_eq!(play.tries(Command::Join(other_build)).err(), Some(mismatch));
     let (player, peer_key) = (newcomer(0).player, newcomer(0).peer_key);
     let not_members = [
-        Command::Connect { connection: seat(1), player, peer_key },
-        Command::Connect { connection: seat(9), player, peer_key },
+        Command::Connect { connection: seat(1), player, peer_key, holder: HOLDER },
+        Command::Connect { connection: seat(9), player, peer_key, holder: HOLDER },
         Command::Leave { connection: seat(1), player },
     ];
     for command in not_members {

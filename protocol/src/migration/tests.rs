@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::id::PlayerId;
-use crate::lobby::tests::{NOW, lobby, newcomer};
+use crate::lobby::tests::{HOLDER, NOW, lobby, newcomer};
 use crate::lobby::{Command, Lobby};
 use crate::time::Timestamp;
 
@@ -88,7 +88,7 @@ impl Play {
     }
 
     fn vanishes(&mut self, player: u8) -> &mut Self {
-        self.lobby_does(Command::Disconnect { connection: seat(player.into()), peer_key: key(player) })
+        self.lobby_does(Command::Disconnect { connection: seat(player.into()), peer_key: key(player), holder: HOLDER })
     }
 
     fn hears(&mut self, from: u32, epoch: HostEpoch) -> Admission {
@@ -434,7 +434,7 @@ fn a_challenged_host_names_the_guests_that_it_hears() {
 #[test]
 fn a_guest_whose_process_restarted_has_no_link_any_more() {
     let mut play = Play::host(2);
-    play.lobby_does(Command::Connect { connection: seat(1), player: id(1), peer_key: OTHER_PROCESS });
+    play.lobby_does(Command::Connect { connection: seat(1), player: id(1), peer_key: OTHER_PROCESS, holder: HOLDER });
     let effects = play.effects();
     assert!(effects.contains(&hang_up(1)));
     assert!(effects.contains(&Effect::Notify(Notice::PlayerDisconnected { connection: seat(1) })));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::lobby::tests::{NOW, lobby, newcomer};
+use crate::lobby::tests::{HOLDER, NOW, lobby, newcomer};
 use crate::time::Timestamp;
 
 /// Guest `n` sits at connection `n`; the host at 0.
@@ -64,7 +64,11 @@ impl Play {
     }
 
     fn host_loses_lobby(&mut self) -> &mut Self {
-        self.lobby_does(Command::Disconnect { connection: ConnectionId(0), peer_key: newcomer(0).peer_key })
+        self.lobby_does(Command::Disconnect {
+            connection: ConnectionId(0),
+            peer_key: newcomer(0).peer_key,
+            holder: HOLDER,
+        })
     }
 
     /// What was to be done since the last time.
@@ -216,7 +220,11 @@ fn guests_who_are_gone_have_no_voice() {
     let mut play = Play::of(4);
     play.reports(1, false).reports(2, false);
     assert_eq!(play.verdicts(), [], "two of four");
-    play.lobby_does(Command::Disconnect { connection: ConnectionId(3), peer_key: newcomer(3).peer_key });
+    play.lobby_does(Command::Disconnect {
+        connection: ConnectionId(3),
+        peer_key: newcomer(3).peer_key,
+        holder: HOLDER,
+    });
     assert_eq!(play.verdicts(), [CHALLENGE], "two of three");
 }
 
@@ -252,7 +260,7 @@ fn nobody_vouches_for_a_host_that_cannot_be_running_the_game() {
     play.lobby = play
         .lobby
         .apply(
-            Command::Connect { connection: ConnectionId(0), player: newcomer(0).player, peer_key: key },
+            Command::Connect { connection: ConnectionId(0), player: newcomer(0).player, peer_key: key, holder: HOLDER },
             Timestamp(NOW.0 + 9),
         )
         .unwrap()

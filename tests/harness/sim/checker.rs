@@ -12,13 +12,14 @@ use protocol::message::{Event, EventBody};
 use protocol::migration::{GuestLink, Role};
 use protocol::snapshot::{Seat, Snapshot};
 
+use super::instance::COMPARE;
 use super::network::Node;
 use super::peer::Life;
 use super::{Sim, TICK, Violation};
 
 /// A host that has been there for this long must not be replaced: reports of the time before are through by then.
-const SETTLED: Duration = Duration::from_millis(1500);
-/// An election delay within which guests can hear of the loss, hear the host again and say so.
+pub(super) const SETTLED: Duration = Duration::from_millis(1500);
+/// An election delay (with several instances: beside the way between them, there and back) within which guests can hear of the loss, hear the host again and say so.
 const VOUCHED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What has been seen so far.
@@ -203,10 +204,12 @@ impl Sim {
             HostState::Lost { .. } | HostState::Elected { .. } => somebody,
             HostState::Parked { reason, .. } => somebody && *reason == ParkReason::NobodyEligible,
         };
-        self.checker.without_host = match (waiting, self.service.up) {
+        // Who has just come, or was away, has to hear of it first.
+        let up = self.service.is_up(self.now) && self.now - self.service.steady_since > SETTLED;
+        self.checker.without_host = match (waiting, up) {
             (true, true) => self.checker.without_host + TICK,
-            (true, false) => self.checker.without_host,
-            (false, _) => Duration::ZERO,
+            // After an absence every deadline begins anew.
+            (true, false) | (false, _) => Duration::ZERO,
         };
         let Settings { election_delay_ms, ready_timeout_ms, .. } = *lobby.settings();
         let candidates = lobby.member_count() as u64;
@@ -219,7 +222,7 @@ impl Sim {
 
     /// The host, if its process runs, a majority of its guests hears it and can say so, and, if asked for, its socket is open.
     fn host_that_is_there(&self, with_socket: bool) -> Option<ConnectionId> {
-        let (lobby, _) = self.service.row().filter(|_| self.service.up)?;
+        let (lobby, _) = self.service.row()?;
         let epoch = lobby.epoch();
         let index = (0..self.peers.len()).find(|&index| self.peers[index].hosts() == Some(epoch))?;
         let running = matches!(self.peers[index].life, Life::Running);
@@ -229,20 +232,23 @@ impl Sim {
         let host = self.peers[index].seat()?;
         let guests: Vec<_> = lobby
             .connected()
-            .map(|(seat, _)| seat)
+            .map(|(seat, ..)| seat)
             .filter(|&seat| seat != host && self.checker.in_game.contains(&(epoch, seat)))
             .collect();
         let hearing = guests.iter().filter(|&&guest| self.hears(guest, host, epoch)).count();
         (2 * hearing > guests.len() || (guests.is_empty() && with_socket)).then_some(host)
     }
 
-    fn reaches_lobby(&self, index: usize) -> bool {
+    /// Whether its process has a socket at an instance that serves.
+    pub(super) fn reaches_lobby(&self, index: usize) -> bool {
         let peer = &self.peers[index];
         let node = Node::Peer(index, peer.process);
-        let open = self.network.cut_until(node, Node::Service, self.now).is_none()
-            && self.network.cut_until(Node::Service, node, self.now).is_none();
-        let socket = peer.seat().is_some_and(|seat| self.service.has_socket(seat, peer.key));
-        matches!(peer.life, Life::Running) && open && socket && peer.open_socket().is_some()
+        let Some((instance, _)) = peer.open_socket() else { return false };
+        let open = self.network.cut_until(node, Node::Service(instance), self.now).is_none()
+            && self.network.cut_until(Node::Service(instance), node, self.now).is_none();
+        let socket = peer.seat().is_some_and(|seat| self.service.has_socket(instance, seat, peer.key));
+        let stored = !self.service.store_fails(instance, self.now);
+        matches!(peer.life, Life::Running) && open && socket && stored
     }
 
     fn hears(&self, guest: ConnectionId, host: ConnectionId, epoch: HostEpoch) -> bool {
@@ -259,14 +265,22 @@ impl Sim {
 
     /// P10: whoever is replaced was not there, nor heard by those who could say so within the delay.
     pub(super) fn check_host_was_gone(&mut self, host: ConnectionId, epoch: HostEpoch) {
-        let up = self.service.up_since.is_some_and(|since| self.now - since > SETTLED);
+        let up = self.now - self.service.steady_since > SETTLED;
         let delay = Duration::from_millis(self.settings.election_delay_ms);
         let for_longer_than = |seen: Option<(ConnectionId, Instant)>, time: Duration| {
             up && seen.is_some_and(|(there, since)| there == host && self.now - since > time)
         };
-        let there = for_longer_than(self.checker.there_since, SETTLED);
-        // With a short delay there is no time to say so.
-        let heard = delay >= VOUCHED_WITHIN && for_longer_than(self.checker.heard_since, delay + SETTLED);
+        // What one instance missed the other one says again.
+        let settled = if self.service.instances.len() > 1 { SETTLED + COMPARE } else { SETTLED };
+        let there = for_longer_than(self.checker.there_since, settled);
+        // With a short delay there is no time to say so; nor where what one instance says to the other is lost.
+        let vouched_within = match self.service.instances.len() {
+            1 => Some(VOUCHED_WITHIN),
+            _ if self.faults.bus_loss > 0.0 => None,
+            _ => Some(VOUCHED_WITHIN + Duration::from_millis(2 * self.faults.bus_late_ms)),
+        };
+        let heard = vouched_within.is_some_and(|within| delay >= within)
+            && for_longer_than(self.checker.heard_since, delay + settled);
         if there || heard {
             self.violation("P10", format!("host {host} of epoch {epoch} was replaced: there {there}, heard {heard}"));
         }

@@ -14,8 +14,8 @@ use crate::sim::service::ServiceItem;
 /// Who sends and receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Node {
-    /// The lobby service.
-    Service,
+    /// An instance of the lobby service.
+    Service(usize),
     /// The relay.
     Relay,
     /// A peer's process: which peer, which process of it.
@@ -26,7 +26,7 @@ impl Node {
     /// Partitions know machines, not processes.
     const fn machine(self) -> Machine {
         match self {
-            Self::Service => (0, 0),
+            Self::Service(instance) => (0, instance),
             Self::Relay => (1, 0),
             Self::Peer(peer, _) => (2, peer),
         }
@@ -105,7 +105,7 @@ impl Sim {
         match to {
             Node::Relay => self.relay_datagram(from, bytes),
             Node::Peer(peer, process) => self.handle_peer(peer, process, PeerItem::Datagram(bytes.to_vec())),
-            Node::Service => {}
+            Node::Service(_) => {}
         }
     }
 
@@ -151,7 +151,8 @@ impl Sim {
             }
         }
         while let Some(sound) = self.relay.poll_sound() {
-            self.soon(0..5, Item::Service(ServiceItem::Sound(sound)));
+            let instance = self.instance_of_relay();
+            self.soon(0..5, Item::Service { instance, item: ServiceItem::Sound(sound) });
         }
         let after = self.relay.host_of(self.lobby);
         if let (Some(before), Some(after)) = (before, after) {
@@ -174,7 +175,7 @@ impl Sim {
         let Ok(RelayFrame::Data { peer: named, .. }) = RelayFrame::decode(&header) else { return };
         let seat = |node| match node {
             Node::Peer(peer, _) => self.checker.seat_of(self.peers[peer].player),
-            Node::Service | Node::Relay => None,
+            Node::Service(_) | Node::Relay => None,
         };
         if seat(from) != Some(named) || seat(to).is_none() {
             self.violation("P14", format!("the relay forwards from {from:?} to {to:?} in the name of {named}"));

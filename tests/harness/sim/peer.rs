@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use protocol::frame::{HostHint, PeerBody, PeerFrame, RelayFrame};
-use protocol::id::{ConnectionId, EventSeq, HostEpoch, ObjectId, PeerKey, PlayerId, SessionTag};
+use protocol::id::{ConnectionId, EventSeq, HostEpoch, InstanceId, ObjectId, PeerKey, PlayerId, SessionTag};
 use protocol::limits;
 use protocol::lobby::Newcomer;
 use protocol::message::{ClientMessage, Event, LobbyView};
@@ -57,9 +57,23 @@ pub(super) enum Life {
 }
 
 enum Socket {
-    Closed { again_at: Instant },
-    Opening { id: SocketId, since: Instant, after: EventSeq },
-    Open { id: SocketId, heard_at: Instant, last: EventSeq },
+    /// Which instance did not answer, if one did not: the next attempt goes elsewhere.
+    Closed {
+        again_at: Instant,
+        avoid: Option<usize>,
+    },
+    Opening {
+        id: SocketId,
+        instance: usize,
+        since: Instant,
+        after: EventSeq,
+    },
+    Open {
+        id: SocketId,
+        instance: usize,
+        heard_at: Instant,
+        last: EventSeq,
+    },
 }
 
 struct Dial {
@@ -147,7 +161,8 @@ impl Peer {
         }
     }
 
-    pub(super) fn newcomer(&self) -> Newcomer {
+    /// What it joins with. The instance that it comes to puts its own name.
+    pub(super) fn newcomer(&self, holder: InstanceId) -> Newcomer {
         Newcomer {
             player: self.player,
             name: format!("peer {}", self.index),
@@ -155,6 +170,7 @@ impl Peer {
             build_id: "sim".into(),
             can_host: true,
             direct_address: None,
+            holder,
         }
     }
 
@@ -174,9 +190,10 @@ impl Peer {
         self.session.as_ref().map(|session| session.me)
     }
 
-    pub(super) fn open_socket(&self) -> Option<SocketId> {
+    /// Its open socket, and the instance where it ends.
+    pub(super) fn open_socket(&self) -> Option<(usize, SocketId)> {
         match self.session.as_ref()?.socket {
-            Socket::Open { id, .. } => Some(id),
+            Socket::Open { id, instance, .. } => Some((instance, id)),
             Socket::Closed { .. } | Socket::Opening { .. } => None,
         }
     }
@@ -222,8 +239,8 @@ impl Sim {
             PeerItem::SocketClosed(socket) => self.peer_socket_closed(index, socket),
             PeerItem::FromService { socket, message } => self.service_says(index, socket, message),
             PeerItem::Answer { request, answer } => {
-                if self.peers[index].requests.remove(&request).is_some() {
-                    self.answered(index, answer);
+                if let Some((_, lost)) = self.peers[index].requests.remove(&request) {
+                    self.answered(index, if matches!(answer, Answer::Unknown) { lost } else { answer });
                 }
             }
             PeerItem::Restored { epoch } => {
@@ -247,23 +264,26 @@ impl Sim {
         peer.requests.clear();
         peer.known = HostEpoch::NONE;
         let process = peer.process;
+        self.disturb(index);
         self.trace(|| format!("peer {index} starts as process {process}"));
         self.after(Duration::ZERO, Item::Peer { peer: index, process, item: PeerItem::Tick });
     }
 
     /// SIGKILL: the operating system closes its socket.
     pub(super) fn kill_process(&mut self, index: usize) {
-        if let Some(socket) = self.peers[index].open_socket() {
+        if let Some((instance, socket)) = self.peers[index].open_socket() {
             let node = self.peers[index].node();
-            if self.network.cut_until(node, Node::Service, self.now).is_none() {
-                self.soon(1..10, Item::Service(ServiceItem::SocketClosed(socket)));
+            if self.network.cut_until(node, Node::Service(instance), self.now).is_none() {
+                self.soon(1..10, Item::Service { instance, item: ServiceItem::SocketClosed(socket) });
             }
         }
+        self.disturb(index);
         self.peers[index].life = Life::Dead;
         self.peers[index].session = None;
     }
 
     fn thaw(&mut self, index: usize) {
+        self.disturb(index);
         self.trace(|| format!("peer {index} thaws"));
         let life = std::mem::replace(&mut self.peers[index].life, Life::Running);
         let process = self.peers[index].process;
@@ -283,6 +303,7 @@ impl Sim {
             return;
         }
         session.leaving = true;
+        self.attendance.disturb(index);
         let connection = session.me;
         if self.peers[index].hosts().is_some() {
             self.upload(index);
@@ -297,12 +318,14 @@ impl Sim {
         let request = peer.number();
         peer.requests.insert(request, (self.now + REQUEST_TIMEOUT, lost));
         let (node, process) = (peer.node(), peer.process);
-        if self.network.cut_until(node, Node::Service, self.now).is_some() {
+        let instance = self.rng.usize(..self.service.instances.len());
+        if self.network.cut_until(node, Node::Service(instance), self.now).is_some() {
             return;
         }
         let late = !self.healed() && self.rng.f64() < self.faults.late;
         let delay = if late { 50..self.faults.late_ms } else { 1..10 };
-        self.soon(delay, Item::Service(ServiceItem::Rest { peer: index, process, request, call }));
+        let item = ServiceItem::Rest { peer: index, process, request, call };
+        self.soon(delay, Item::Service { instance, item });
     }
 
     pub(super) fn enter_lobby(&mut self, index: usize, me: ConnectionId, view: LobbyView, created: bool) {
@@ -311,7 +334,7 @@ impl Sim {
         let session = Session {
             me,
             migration: Migration::new(me, view, created, now),
-            socket: Socket::Closed { again_at: now },
+            socket: Socket::Closed { again_at: now, avoid: None },
             binding: Binding::default(),
             dial: None,
             incoming: BTreeMap::new(),
@@ -349,7 +372,7 @@ impl Sim {
         let Some(session) = &mut peer.session else {
             if !peer.joining && peer.join_at <= now {
                 peer.joining = true;
-                let call = Call::Join(peer.newcomer());
+                let call = Call::Join(peer.newcomer(InstanceId::from_bytes([0; 8])));
                 self.request(index, call, Answer::Refused);
             }
             return;
@@ -376,54 +399,69 @@ impl Sim {
 
     fn keep_socket(&mut self, index: usize) {
         let now = self.now;
-        let id = SocketId(self.peers[index].number());
+        let Some(session) = &self.peers[index].session else { return };
+        match session.socket {
+            Socket::Closed { again_at, avoid } if again_at <= now => self.open_at(index, avoid),
+            Socket::Opening { instance, id, since, .. } if now - since >= REQUEST_TIMEOUT => {
+                self.give_up_socket(index, instance, id);
+            }
+            Socket::Open { instance, id, heard_at, .. } if now - heard_at >= limits::LEASE => {
+                self.give_up_socket(index, instance, id);
+            }
+            Socket::Closed { .. } | Socket::Opening { .. } | Socket::Open { .. } => {}
+        }
+    }
+
+    /// Opens a socket at any instance but one that did not answer.
+    fn open_at(&mut self, index: usize, avoid: Option<usize>) {
+        let (now, instances) = (self.now, self.service.instances.len());
+        let instance = match avoid {
+            Some(avoid) => (avoid + 1) % instances,
+            None => self.rng.usize(..instances),
+        };
+        let socket = SocketId(self.peers[index].number());
         let peer = &mut self.peers[index];
         let (node, process, key) = (peer.node(), peer.process, peer.key);
         let Some(session) = &mut peer.session else { return };
-        let give_up = match session.socket {
-            Socket::Closed { again_at } => {
-                if again_at <= now {
-                    let after = session.migration.lobby().seq;
-                    session.socket = Socket::Opening { id, since: now, after };
-                    let (connection, socket) = (session.me, id);
-                    if self.network.cut_until(node, Node::Service, now).is_none() {
-                        let open =
-                            ServiceItem::Open { peer: index, process, socket, connection, key, after: Some(after) };
-                        self.soon(1..10, Item::Service(open));
-                    }
-                }
-                false
-            }
-            Socket::Opening { since, .. } => now - since >= REQUEST_TIMEOUT,
-            Socket::Open { heard_at, .. } => now - heard_at >= limits::LEASE,
-        };
-        if give_up && let Some(session) = &mut self.peers[index].session {
-            session.socket = Socket::Closed { again_at: now };
+        let (connection, after) = (session.me, session.migration.lobby().seq);
+        session.socket = Socket::Opening { id: socket, instance, since: now, after };
+        if self.network.cut_until(node, Node::Service(instance), now).is_none() {
+            let item = ServiceItem::Open { peer: index, process, socket, connection, key, after: Some(after) };
+            let at = self.network.in_order(socket.0, false, now + Duration::from_millis(self.rng.u64(1..10)));
+            self.at(at, Item::Service { instance, item });
+        }
+    }
+
+    fn give_up_socket(&mut self, index: usize, instance: usize, id: SocketId) {
+        let (now, node) = (self.now, self.peers[index].node());
+        self.send_to_service(node, instance, ServiceItem::SocketClosed(id), id);
+        if let Some(session) = &mut self.peers[index].session {
+            session.socket = Socket::Closed { again_at: now, avoid: Some(instance) };
         }
     }
 
     fn peer_socket_closed(&mut self, index: usize, socket: SocketId) {
         let again_at = self.now + Duration::from_millis(self.rng.u64(0..200));
         let Some(session) = &mut self.peers[index].session else { return };
-        let mine = match session.socket {
-            Socket::Opening { id, .. } | Socket::Open { id, .. } => id == socket,
-            Socket::Closed { .. } => false,
-        };
-        if mine {
-            session.socket = Socket::Closed { again_at };
+        match session.socket {
+            Socket::Opening { id, instance, .. } if id == socket => {
+                session.socket = Socket::Closed { again_at, avoid: Some(instance) };
+            }
+            Socket::Open { id, .. } if id == socket => session.socket = Socket::Closed { again_at, avoid: None },
+            Socket::Opening { .. } | Socket::Open { .. } | Socket::Closed { .. } => {}
         }
     }
 
     fn service_says(&mut self, index: usize, socket: SocketId, message: FromService) {
         let now = self.now;
         let Some(session) = &mut self.peers[index].session else { return };
-        let last = match session.socket {
-            Socket::Opening { id, after, .. } if id == socket => after,
-            Socket::Open { id, last, .. } if id == socket => last,
+        let (instance, last) = match session.socket {
+            Socket::Opening { id, instance, after, .. } if id == socket => (instance, after),
+            Socket::Open { id, instance, last, .. } if id == socket => (instance, last),
             Socket::Opening { .. } | Socket::Open { .. } | Socket::Closed { .. } => return,
         };
         let opened = matches!(session.socket, Socket::Opening { .. });
-        session.socket = Socket::Open { id: socket, heard_at: now, last };
+        session.socket = Socket::Open { id: socket, instance, heard_at: now, last };
         // The service may have forgotten what was said on the socket before.
         let again = session.last_report.clone().filter(|_| opened);
         if let Some(report) = again {
@@ -431,12 +469,12 @@ impl Sim {
         }
         let Some(session) = &mut self.peers[index].session else { return };
         match message {
-            FromService::Event(event) => self.peer_event(index, socket, last, &event),
+            FromService::Event(event) => self.peer_event(index, last, &event),
             FromService::Resync(view) => session.migration.handle_resync(*view, now),
             FromService::Challenge(epoch) => session.migration.handle_challenge(epoch, now),
             FromService::Ping => {
                 let node = self.peers[index].node();
-                self.send_to_service(node, ServiceItem::Pong { socket }, socket);
+                self.send_to_service(node, instance, ServiceItem::Pong { socket }, socket);
             }
             FromService::Closed => {
                 self.peer_socket_closed(index, socket);
@@ -447,7 +485,7 @@ impl Sim {
     }
 
     /// P7 and P8: the next event, and the one that was saved.
-    fn peer_event(&mut self, index: usize, socket: SocketId, last: EventSeq, event: &Event) {
+    fn peer_event(&mut self, index: usize, last: EventSeq, event: &Event) {
         if event.seq.0 != last.0 + 1 {
             self.violation("P7", format!("peer {index} got event {} after {last}", event.seq));
         }
@@ -457,22 +495,24 @@ impl Sim {
         }
         let now = self.now;
         if let Some(session) = &mut self.peers[index].session {
-            session.socket = Socket::Open { id: socket, heard_at: now, last: event.seq };
+            if let Socket::Open { last, .. } = &mut session.socket {
+                *last = event.seq;
+            }
             session.migration.handle_event(event, now);
         }
     }
 
-    fn send_to_service(&mut self, node: Node, item: ServiceItem, socket: SocketId) {
-        let cut = self.network.cut_until(node, Node::Service, self.now);
+    fn send_to_service(&mut self, node: Node, instance: usize, item: ServiceItem, socket: SocketId) {
+        let cut = self.network.cut_until(node, Node::Service(instance), self.now);
         let earliest = cut.unwrap_or(self.now) + Duration::from_millis(self.rng.u64(1..10));
         let at = self.network.in_order(socket.0, false, earliest);
-        self.at(at, Item::Service(item));
+        self.at(at, Item::Service { instance, item });
     }
 
     fn say(&mut self, index: usize, message: ClientMessage) {
-        if let Some(socket) = self.peers[index].open_socket() {
+        if let Some((instance, socket)) = self.peers[index].open_socket() {
             let node = self.peers[index].node();
-            self.send_to_service(node, ServiceItem::Message { socket, message }, socket);
+            self.send_to_service(node, instance, ServiceItem::Message { socket, message }, socket);
         }
     }
 

@@ -1,28 +1,27 @@
-//! The lobby service: the real `Commit`, `Presence` and `Suspicion` over the real in-memory tables. Only what a socket and a
-//! clock do is imitated. Several commands of the lobby are on their way at once, as with several instances.
+//! The lobby service as its clients see it: one or two instances over one database, the real `Tables`. Each has the real `Commit`,
+//! `Presence` and `Suspicion`; only what sockets, clocks and the way between the instances do is imitated.
 
-#![expect(clippy::wildcard_enum_match_arm, reason = "a check looks for a few events among many")]
-
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use lobby_service::store::memory::Tables;
-use protocol::commit::{Commit, Outcome, Saved, Step, Version};
-use protocol::id::{ConnectionId, EventSeq, HostEpoch, JoinCode, LobbyId, PeerKey};
-use protocol::limits;
-use protocol::lobby::{Command, HostState, Lobby, Newcomer};
-use protocol::message::{ClientMessage, Event, EventBody, LobbyView};
+use lobby_service::store::{Change, NewSnapshot, Written};
+use protocol::commit::Version;
+use protocol::id::{ConnectionId, EventSeq, HostEpoch, InstanceId, JoinCode, LobbyId, PeerKey};
+use protocol::lobby::{Command, Lobby, Newcomer};
+use protocol::message::{ClientMessage, LobbyView};
 use protocol::migration::ReadyAnswer;
-use protocol::presence::{Lost, Presence, SocketId};
+use protocol::presence::SocketId;
 use protocol::relay::HostSound;
 use protocol::snapshot::{Header, Snapshot};
-use protocol::suspicion::{Suspicion, Verdict};
 
+use super::commits::Waiting;
+use super::instance::{Condition, Instance, Timer};
 use super::network::Node;
-use super::peer::{FromService, PeerItem};
+use super::news::Bus;
+use super::peer::PeerItem;
 use super::{Item, Sim, TICK};
 
-/// A request by REST.
+/// A request by REST. It goes to any instance.
 #[derive(Debug, Clone)]
 pub(super) enum Call {
     Join(Newcomer),
@@ -53,15 +52,21 @@ pub(super) enum Answer {
     },
     View(Box<LobbyView>),
     Refused,
-    /// Nothing came back in time.
+    /// Nothing came back in time, or that the service does not know: it may have been done.
     Unknown,
 }
 
-/// What comes to the service.
+/// What comes to an instance.
 pub(super) enum ServiceItem {
-    Tick,
     Boot,
-    CommitStep(u64),
+    Thaw,
+    Retire,
+    /// A timer of one of its processes.
+    Own {
+        process: u32,
+        timer: Timer,
+    },
+    Bus(Bus),
     Open {
         peer: usize,
         process: u32,
@@ -87,56 +92,27 @@ pub(super) enum ServiceItem {
     Sound(HostSound),
 }
 
-/// Who waits for a command.
-enum Waiting {
-    Nobody,
-    Rest { peer: usize, process: u32, request: u64 },
-    Hello(SocketId),
-}
-
-struct Flight {
-    commit: Commit,
-    command: Command,
-    step: Step,
-    waiting: Waiting,
-}
-
-struct Socket {
-    peer: usize,
-    process: u32,
-    connection: ConnectionId,
-    key: PeerKey,
-    after: Option<EventSeq>,
-    /// The newest event sent; `None` until the hello was answered.
-    sent: Option<EventSeq>,
-    next_ping: Instant,
-}
-
-/// One instance, and the database that survives it.
+/// The instances, and the database that survives them.
 pub(super) struct Service {
-    pub(super) up: bool,
-    lobby: LobbyId,
+    pub(super) lobby: LobbyId,
     pub(super) tables: Tables,
-    presence: Presence,
-    suspicion: Suspicion,
-    sockets: BTreeMap<SocketId, Socket>,
-    flights: BTreeMap<u64, Flight>,
-    next_flight: u64,
-    pub(super) up_since: Option<Instant>,
+    pub(super) instances: Vec<Instance>,
+    /// Until when no instance reaches the database.
+    pub(super) outage_until: Option<Instant>,
+    /// When the last thing happened to an instance or to the database.
+    pub(super) steady_since: Instant,
+    next_id: u64,
 }
 
 impl Service {
-    pub(super) fn new(lobby: LobbyId) -> Self {
+    pub(super) fn new(lobby: LobbyId, instances: usize, now: Instant) -> Self {
         Self {
-            up: true,
             lobby,
             tables: Tables::default(),
-            presence: Presence::new(limits::LEASE),
-            suspicion: Suspicion::new(HostEpoch::FIRST),
-            sockets: BTreeMap::new(),
-            flights: BTreeMap::new(),
-            next_flight: 0,
-            up_since: None,
+            instances: (0..instances).map(|_| Instance::new(now)).collect(),
+            outage_until: None,
+            steady_since: now,
+            next_id: 0,
         }
     }
 
@@ -144,390 +120,129 @@ impl Service {
         self.tables.load(self.lobby)
     }
 
-    /// Whether this seat has an open socket of this process.
-    pub(super) fn has_socket(&self, connection: ConnectionId, key: PeerKey) -> bool {
-        self.up
-            && self
-                .sockets
-                .values()
-                .any(|socket| socket.connection == connection && socket.key == key && socket.sent.is_some())
+    pub(super) fn draw_id(&mut self) -> InstanceId {
+        self.next_id += 1;
+        InstanceId::from_bytes(self.next_id.to_le_bytes())
+    }
+
+    /// Whether a call of this instance to the database fails now.
+    pub(super) fn store_fails(&self, instance: usize, now: Instant) -> bool {
+        let cut = self.instances[instance].cut_until;
+        [self.outage_until, cut].into_iter().flatten().any(|until| until > now)
+    }
+
+    /// Whether this instance runs, reaches the database and serves.
+    pub(super) fn serves(&self, instance: usize, now: Instant) -> bool {
+        self.instances[instance].serves() && !self.store_fails(instance, now)
+    }
+
+    /// Whether any instance does.
+    pub(super) fn is_up(&self, now: Instant) -> bool {
+        (0..self.instances.len()).any(|instance| self.serves(instance, now))
+    }
+
+    /// Whether this seat has an open socket of this process, at this instance.
+    pub(super) fn has_socket(&self, instance: usize, connection: ConnectionId, key: PeerKey) -> bool {
+        let instance = &self.instances[instance];
+        instance.serves() && instance.sockets.values().any(|socket| socket.is_of(connection, key))
     }
 }
 
 impl Sim {
-    /// Peer 0 creates the lobby.
+    /// All instances start, and peer 0 creates the lobby at the first.
     pub(super) fn create_lobby(&mut self) {
-        self.service.up_since = Some(self.now);
-        let newcomer = self.peers[0].newcomer();
+        for instance in 0..self.service.instances.len() {
+            self.boot(instance);
+            self.renew(instance);
+        }
+        let newcomer = self.peers[0].newcomer(self.service.instances[0].id);
         let code = JoinCode::from_entropy(self.rng.u64(..));
         let created = Lobby::create(self.lobby, code, "sim".into(), self.settings.clone(), newcomer, self.timestamp());
         let Ok((lobby, events)) = created else { return self.violation("P16", "a valid lobby was refused".into()) };
         let view = lobby.view();
         self.checker.saved(None, &lobby, &events);
-        if self.service.tables.create(lobby, events).is_err() {
+        let change = Change { expected: None, lobby: lobby.into(), events };
+        if self.service.tables.write(change) != Written::Done {
             return self.violation("P16", "a new lobby was not created".into());
         }
-        self.service.presence.heartbeat((self.lobby, ConnectionId(0)), self.peers[0].key, self.now);
+        let (seat, key, now) = ((self.lobby, ConnectionId(0)), self.peers[0].key, self.now);
+        self.service.instances[0].presence.heartbeat(seat, key, now);
         self.enter_lobby(0, ConnectionId(0), view, true);
         self.after(TICK, Item::Peer { peer: 0, process: 0, item: PeerItem::Tick });
     }
 
-    pub(super) fn service_down(&mut self) {
-        self.trace(|| "service crashes".into());
-        self.service.up = false;
-        self.service.flights.clear();
-        for (id, socket) in std::mem::take(&mut self.service.sockets) {
-            let Socket { peer, process, .. } = socket;
-            self.soon(1..30, Item::Peer { peer, process, item: PeerItem::SocketClosed(id) });
+    pub(super) fn handle_service(&mut self, instance: usize, item: ServiceItem) {
+        match (&mut self.service.instances[instance].condition, item) {
+            (Condition::Down, ServiceItem::Boot) => self.boot(instance),
+            (Condition::Frozen { .. }, ServiceItem::Thaw) => self.thaw_instance(instance),
+            (_, ServiceItem::Boot | ServiceItem::Thaw) => {}
+            (Condition::Frozen { backlog, .. }, item) => backlog.push(item),
+            (Condition::Down, ServiceItem::Open { peer, process, socket, .. }) => {
+                self.soon(1..10, Item::Peer { peer, process, item: PeerItem::SocketClosed(socket) });
+            }
+            (Condition::Down, ServiceItem::Rest { peer, process, request, .. }) => {
+                self.answer(instance, peer, process, request, Answer::Unknown);
+            }
+            (Condition::Down, _) => {}
+            (Condition::Up, item) => self.service_item(instance, item),
         }
     }
 
-    fn boot(&mut self) {
-        if self.service.up {
-            return;
-        }
-        self.trace(|| "service boots".into());
-        self.service.up = true;
-        self.service.up_since = Some(self.now);
-        self.service.presence = Presence::new(limits::LEASE);
-        let Some((lobby, _)) = self.service.row() else { return };
-        self.service.suspicion = Suspicion::resumed(lobby.epoch(), self.now + limits::LEASE);
-        self.service.suspicion.handle_lobby(&lobby, self.now);
-        for (connection, key) in lobby.connected() {
-            self.service.presence.heartbeat((self.lobby, connection), key, self.now);
-        }
-        // As the real one does before it serves anybody.
-        self.execute(Command::Resume, Waiting::Nobody);
-    }
-
-    pub(super) fn handle_service(&mut self, item: ServiceItem) {
+    fn service_item(&mut self, instance: usize, item: ServiceItem) {
         match item {
-            ServiceItem::Tick => self.service_tick(),
-            ServiceItem::Boot => self.boot(),
-            _ if !self.service.up => {}
-            ServiceItem::CommitStep(flight) => self.commit_step(flight),
+            ServiceItem::Boot | ServiceItem::Thaw => {}
+            ServiceItem::Retire => self.retire(instance),
+            ServiceItem::Own { process, timer } => {
+                if self.service.instances[instance].process == process {
+                    self.timer(instance, timer);
+                }
+            }
+            ServiceItem::Bus(message) => self.bus_says(instance, message),
             ServiceItem::Open { peer, process, socket, connection, key, after } => {
-                let player = self.peers[peer].player;
-                let next_ping = self.now;
-                self.service
-                    .sockets
-                    .insert(socket, Socket { peer, process, connection, key, after, sent: None, next_ping });
-                if let Some(replaced) = self.service.presence.opened((self.lobby, connection), key, socket, self.now) {
-                    self.close_socket(replaced);
-                }
-                self.execute(Command::Connect { connection, player, peer_key: key }, Waiting::Hello(socket));
+                self.open(instance, socket, peer, process, (connection, key), after);
             }
-            ServiceItem::Message { socket, message } => self.socket_message(socket, message),
-            ServiceItem::Pong { socket } => self.socket_alive(socket),
-            ServiceItem::SocketClosed(socket) => self.socket_closed(socket),
-            ServiceItem::Rest { peer, process, request, call } => self.rest(peer, process, request, call),
-            ServiceItem::Sound(sound) => {
-                self.service.suspicion.handle_relay(sound.epoch, sound.heard);
-                self.assess();
-            }
+            ServiceItem::Message { socket, message } => self.socket_message(instance, socket, message),
+            ServiceItem::Pong { socket } => self.socket_alive(instance, socket),
+            ServiceItem::SocketClosed(socket) => self.socket_closed(instance, socket),
+            ServiceItem::Rest { peer, process, request, call } => self.rest(instance, peer, process, request, call),
+            ServiceItem::Sound(sound) => self.relay_says(instance, sound),
         }
     }
 
-    fn service_tick(&mut self) {
-        self.after(TICK, Item::Service(ServiceItem::Tick));
-        self.checker_sample();
-        self.check_waiting();
-        if !self.service.up {
-            return;
-        }
-        while let Some(lost) = self.service.presence.poll_lost(self.now) {
-            self.presence_lost(lost);
-        }
-        if self.service.suspicion.poll_timeout().is_some_and(|at| at <= self.now) {
-            self.assess();
-        }
-        let due = self.service.row().and_then(|(lobby, _)| lobby.due_at()).is_some_and(|at| at <= self.timestamp());
-        let busy = self.service.flights.values().any(|flight| flight.command == Command::Due);
-        if due && !busy {
-            self.execute(Command::Due, Waiting::Nobody);
-        }
-        let now = self.now;
-        let mut pings = Vec::new();
-        for (&id, socket) in &mut self.service.sockets {
-            if socket.sent.is_some() && socket.next_ping <= now {
-                socket.next_ping = now + limits::SOCKET_PING;
-                pings.push(id);
-            }
-        }
-        pings.into_iter().for_each(|socket| self.send_to_peer(socket, FromService::Ping));
+    /// The relay is connected to the first instance that is not down.
+    pub(super) fn instance_of_relay(&self) -> usize {
+        let down = |instance: &Instance| matches!(instance.condition, Condition::Down);
+        self.service.instances.iter().position(|instance| !down(instance)).unwrap_or(0)
     }
 
-    fn presence_lost(&mut self, lost: Lost) {
-        if let Some(socket) = lost.socket {
-            self.close_socket(socket);
-        }
-        self.trace(|| format!("service lost {:?}", lost.seat.1));
-        self.execute(Command::Disconnect { connection: lost.seat.1, peer_key: lost.peer_key }, Waiting::Nobody);
-    }
-
-    /// Closes a socket from this side.
-    fn close_socket(&mut self, id: SocketId) {
-        if self.service.sockets.contains_key(&id) {
-            self.send_to_peer(id, FromService::Closed);
-            self.service.sockets.remove(&id);
-        }
-    }
-
-    /// A hello was refused: whoever it was has no seat.
-    fn refuse_socket(&mut self, id: SocketId) {
-        if let Some(connection) = self.service.sockets.get(&id).map(|socket| socket.connection) {
-            self.service.presence.closed((self.lobby, connection), id, self.now);
-        }
-        self.close_socket(id);
-    }
-
-    fn socket_closed(&mut self, id: SocketId) {
-        let Some(socket) = self.service.sockets.remove(&id) else { return };
-        self.checker_sample();
-        if let Some(lost) = self.service.presence.closed((self.lobby, socket.connection), id, self.now) {
-            self.presence_lost(lost);
-        }
-    }
-
-    fn socket_alive(&mut self, id: SocketId) {
-        if let Some(socket) = self.service.sockets.get(&id) {
-            self.service.presence.heard((self.lobby, socket.connection), id, self.now);
-        }
-    }
-
-    fn socket_message(&mut self, id: SocketId, message: ClientMessage) {
-        self.socket_alive(id);
-        let Some(connection) = self.service.sockets.get(&id).map(|socket| socket.connection) else { return };
-        match message {
-            ClientMessage::Report { epoch, hears_host } => {
-                self.trace(|| format!("report of {connection}: hears {hears_host}"));
-                self.service.suspicion.handle_report(connection, epoch, hears_host, self.now);
-            }
-            ClientMessage::Hears { epoch, guests } => self.service.suspicion.handle_answer(epoch, guests, self.now),
-            ClientMessage::Hello { .. } => {}
-        }
-        self.assess();
-    }
-
-    fn assess(&mut self) {
-        let Some((lobby, _)) = self.service.row() else { return };
-        match self.service.suspicion.assess(&lobby, self.now) {
-            Some(Verdict::Challenge { host, epoch }) => {
-                let socket =
-                    self.service.sockets.iter().find(|(_, socket)| socket.connection == host).map(|(&id, _)| id);
-                if let Some(socket) = socket {
-                    self.send_to_peer(socket, FromService::Challenge(epoch));
-                }
-            }
-            Some(Verdict::Tell(command)) => {
-                let busy = self.service.flights.values().any(|flight| flight.command == command);
-                if !busy {
-                    self.execute(command, Waiting::Nobody);
-                }
-            }
-            None => {}
-        }
-    }
-
-    fn execute(&mut self, command: Command, waiting: Waiting) {
-        let (commit, step) = Commit::new(self.lobby, command.clone());
-        let flight = self.service.next_flight;
-        self.service.next_flight += 1;
-        self.service.flights.insert(flight, Flight { commit, command, step, waiting });
-        self.soon(0..4, Item::Service(ServiceItem::CommitStep(flight)));
-    }
-
-    /// Does one step of a command, and has the next one done a moment later.
-    fn commit_step(&mut self, id: u64) {
-        let Some(Flight { mut commit, command, step, waiting }) = self.service.flights.remove(&id) else { return };
-        let next = match step {
-            Step::Load(_) => {
-                let now = self.timestamp();
-                commit.loaded(self.service.row(), now)
-            }
-            Step::Save { expected, lobby, events } => {
-                let saved = self.save(&command, expected, &lobby, &events);
-                commit.saved(saved)
-            }
-            Step::Publish { events, .. } => {
-                self.publish(&events);
-                commit.published()
-            }
-            Step::Done(outcome) => return self.committed(&command, outcome, &waiting),
-        };
-        let delay = if matches!(next, Step::Done(_)) { 0..1 } else { 0..6 };
-        self.service.flights.insert(id, Flight { commit, command, step: next, waiting });
-        self.soon(delay, Item::Service(ServiceItem::CommitStep(id)));
-    }
-
-    fn save(&mut self, command: &Command, expected: Version, lobby: &Lobby, events: &[Event]) -> Saved {
-        let before = self.service.row();
-        // Who is there is to be known from before the save.
-        self.checker_sample();
-        let saved = self.service.tables.save(expected, lobby.clone(), events.to_vec());
-        match saved {
-            Saved::Done => {
-                self.trace(|| {
-                    format!("saved {command:?}: {:?}", events.iter().map(|event| &event.body).collect::<Vec<_>>())
-                });
-                self.count_events(events);
-                self.check_elections(before.as_ref().map(|(lobby, _)| lobby), events);
-                self.checker.saved(before.as_ref().map(|(lobby, _)| lobby), lobby, events);
-                if let Command::Ready { epoch, .. } = command
-                    && *epoch != lobby.epoch()
-                {
-                    self.violation("P4", format!("ready of epoch {epoch} was taken at epoch {}", lobby.epoch()));
-                }
-            }
-            Saved::Stale => self.stats.stale_saves += 1,
-        }
-        saved
-    }
-
-    fn count_events(&mut self, events: &[Event]) {
-        for event in events {
-            let count = match &event.body {
-                EventBody::HostElected { .. } => &mut self.stats.elections,
-                EventBody::HostReady { .. } => &mut self.stats.migrations,
-                EventBody::ElectionFailed { .. } => &mut self.stats.winners_never_ready,
-                EventBody::HostReturned { .. } => &mut self.stats.hosts_returned,
-                EventBody::HostVouched { .. } => &mut self.stats.hosts_vouched,
-                EventBody::HostLost { cause: protocol::lobby::LossCause::Silent, .. } => &mut self.stats.hosts_silent,
-                EventBody::HostParked { until: None, .. } => &mut self.stats.parked,
-                EventBody::HostParked { until: Some(_), .. } => &mut self.stats.paused_by_failures,
-                EventBody::MemberLeft { reason: protocol::lobby::LeaveReason::Removed, .. } => {
-                    &mut self.stats.seats_removed
-                }
-                EventBody::MemberLeft { .. } => &mut self.stats.leaves,
-                EventBody::MemberJoined { .. }
-                | EventBody::MemberChanged { .. }
-                | EventBody::MemberConnected { .. }
-                | EventBody::MemberDisconnected { .. }
-                | EventBody::HostLost { .. }
-                | EventBody::SuccessorChanged { .. }
-                | EventBody::LobbyClosed => continue,
-            };
-            *count += 1;
-        }
-    }
-
-    /// Hands new events to the sockets: these, if they are the next ones there, else from the tables.
-    fn publish(&mut self, events: &[Event]) {
-        let sockets: Vec<_> =
-            self.service.sockets.iter().filter_map(|(&id, socket)| Some((id, socket.sent?))).collect();
-        for (socket, sent) in sockets {
-            match events.first() {
-                Some(first) if first.seq.0 == sent.0 + 1 => self.send_events(socket, events),
-                Some(first) if first.seq > sent => self.catch_up(socket),
-                _ => {}
-            }
-        }
-    }
-
-    fn catch_up(&mut self, socket: SocketId) {
-        let Some(sent) = self.service.sockets.get(&socket).and_then(|socket| socket.sent) else { return };
-        let events = self.service.tables.events_after(self.lobby, sent, u32::MAX).unwrap_or_default();
-        self.send_events(socket, &events);
-    }
-
-    fn send_events(&mut self, socket: SocketId, events: &[Event]) {
-        for event in events {
-            if let Some(socket) = self.service.sockets.get_mut(&socket) {
-                socket.sent = Some(event.seq);
-            }
-            self.send_to_peer(socket, FromService::Event(Box::new(event.clone())));
-        }
-    }
-
-    fn committed(&mut self, command: &Command, outcome: Outcome, waiting: &Waiting) {
-        if let Outcome::Applied { lobby, .. } = &outcome {
-            self.service.suspicion.handle_lobby(lobby, self.now);
-            let given_up = seat_given_up(command).and_then(|seat| self.service.presence.forget((self.lobby, seat)));
-            if let Some(socket) = given_up {
-                self.close_socket(socket);
-            }
-            self.connect_again(command, lobby);
-        }
-        if let (Outcome::Rejected(protocol::error::Rejection::StaleEpoch { .. }), Command::Ready { .. }) =
-            (&outcome, command)
-        {
-            self.stats.stale_writes_refused += 1;
-        }
-        match *waiting {
-            Waiting::Nobody => {}
-            Waiting::Hello(socket) => self.hello_answered(socket, &outcome),
-            Waiting::Rest { peer, process, request } => {
-                let answer = self.answer_to(command, outcome);
-                self.answer(peer, process, request, answer);
-            }
-        }
-        self.assess();
-    }
-
-    /// A newer socket opened while the loss of the older one was being saved: the seat is connected after all.
-    fn connect_again(&mut self, command: &Command, lobby: &Lobby) {
-        let Command::Disconnect { connection, peer_key } = *command else { return };
-        let player = lobby.view().member(connection).map(|member| member.player);
-        if let Some(player) = player
-            && !lobby.is_connected(connection)
-            && self.service.presence.is_held_by((self.lobby, connection), peer_key)
-        {
-            self.execute(Command::Connect { connection, player, peer_key }, Waiting::Nobody);
-        }
-    }
-
-    fn answer_to(&mut self, command: &Command, outcome: Outcome) -> Answer {
-        match (command, outcome) {
-            (Command::Join(newcomer), Outcome::Applied { lobby, .. }) => match lobby.seat_of(newcomer.player) {
-                Some(connection) => {
-                    self.service.presence.heartbeat((self.lobby, connection), newcomer.peer_key, self.now);
-                    Answer::Joined { connection, view: Box::new(lobby.view()) }
-                }
-                None => Answer::Refused,
-            },
-            (Command::Ready { epoch, .. }, Outcome::Applied { .. }) => {
-                Answer::Ready { epoch: *epoch, answer: ReadyAnswer::Confirmed }
-            }
-            (Command::Ready { epoch, .. }, Outcome::Rejected(_) | Outcome::NotFound) => {
-                Answer::Ready { epoch: *epoch, answer: ReadyAnswer::Refused }
-            }
-            (Command::Leave { .. }, Outcome::Applied { .. }) => Answer::Left,
-            (_, Outcome::Contended) => Answer::Unknown,
-            (_, Outcome::Applied { .. } | Outcome::Rejected(_) | Outcome::NotFound) => Answer::Refused,
-        }
-    }
-
-    fn hello_answered(&mut self, id: SocketId, outcome: &Outcome) {
-        let Outcome::Applied { lobby, .. } = outcome else {
-            self.refuse_socket(id);
-            return;
-        };
-        let Some(socket) = self.service.sockets.get_mut(&id) else { return };
-        let after = socket.after;
-        socket.sent = Some(after.unwrap_or(lobby.last_event()));
-        if after.is_none() {
-            self.send_to_peer(id, FromService::Resync(Box::new(lobby.view())));
-        }
-        self.catch_up(id);
-    }
-
-    fn rest(&mut self, peer: usize, process: u32, request: u64, call: Call) {
+    fn rest(&mut self, instance: usize, peer: usize, process: u32, request: u64, call: Call) {
         let waiting = Waiting::Rest { peer, process, request };
+        let fails = self.service.store_fails(instance, self.now);
+        if !self.service.instances[instance].serves() || (fails && !matches!(call, Call::Snapshot { .. })) {
+            return self.answer(instance, peer, process, request, Answer::Unknown);
+        }
         match call {
-            Call::Join(newcomer) => self.execute(Command::Join(newcomer), waiting),
-            Call::Leave { connection, player } => self.execute(Command::Leave { connection, player }, waiting),
-            Call::Ready { connection, epoch } => self.execute(Command::Ready { connection, epoch }, waiting),
+            Call::Join(newcomer) => {
+                let holder = self.service.instances[instance].id;
+                self.execute(instance, Command::Join(Newcomer { holder, ..newcomer }), waiting);
+            }
+            Call::Leave { connection, player } => {
+                self.execute(instance, Command::Leave { connection, player }, waiting);
+            }
+            Call::Ready { connection, epoch } => self.execute(instance, Command::Ready { connection, epoch }, waiting),
             Call::View => {
                 let view = self.service.row().map(|(lobby, _)| Answer::View(Box::new(lobby.view())));
-                self.answer(peer, process, request, view.unwrap_or(Answer::Refused));
+                self.answer(instance, peer, process, request, view.unwrap_or(Answer::Refused));
             }
             Call::Fetch { epoch } => {
                 let record = self.service.tables.latest_snapshot(self.lobby).map(|(_, bytes)| bytes.to_vec());
-                self.answer(peer, process, request, Answer::Fetched { epoch, record });
+                self.answer(instance, peer, process, request, Answer::Fetched { epoch, record });
             }
             Call::Snapshot { connection, record } => {
-                let answer = self.put_snapshot(connection, &record);
-                self.answer(peer, process, request, answer);
+                // While the database is away it may be stored, or not; nobody is told.
+                let reached = !fails || self.rng.bool();
+                let answer = if reached { self.put_snapshot(connection, &record) } else { Answer::Unknown };
+                self.answer(instance, peer, process, request, if fails { Answer::Unknown } else { answer });
             }
         }
     }
@@ -537,7 +252,8 @@ impl Sim {
         let Ok(header) = Header::check(record) else { return Answer::NotStored };
         let generation = header.generation;
         let before = self.service.tables.latest_snapshot(self.lobby).map(|(header, _)| header.generation);
-        let stored = self.service.tables.put_snapshot(self.lobby, connection, record.to_vec().into()).is_ok();
+        let new = NewSnapshot { lobby: self.lobby, connection, header, record: record.to_vec().into() };
+        let stored = self.service.tables.put_snapshot(&new).is_ok();
         let Some((lobby, _)) = self.service.row() else { return Answer::NotStored };
         if !stored {
             self.stats.stale_writes_refused += u64::from(generation.epoch < lobby.epoch());
@@ -559,59 +275,9 @@ impl Sim {
         Answer::Stored
     }
 
-    fn answer(&mut self, peer: usize, process: u32, request: u64, answer: Answer) {
-        if self.network.cut_until(Node::Service, Node::Peer(peer, process), self.now).is_none() {
+    pub(super) fn answer(&mut self, instance: usize, peer: usize, process: u32, request: u64, answer: Answer) {
+        if self.network.cut_until(Node::Service(instance), Node::Peer(peer, process), self.now).is_none() {
             self.soon(1..10, Item::Peer { peer, process, item: PeerItem::Answer { request, answer } });
         }
-    }
-
-    /// Sends on a socket: in order, and late if the way is cut.
-    fn send_to_peer(&mut self, id: SocketId, message: FromService) {
-        let Some(socket) = self.service.sockets.get(&id) else { return };
-        let (peer, process) = (socket.peer, socket.process);
-        let cut = self.network.cut_until(Node::Service, Node::Peer(peer, process), self.now);
-        let earliest = cut.unwrap_or(self.now) + Duration::from_millis(self.rng.u64(1..10));
-        let at = self.network.in_order(id.0, true, earliest);
-        self.at(at, Item::Peer { peer, process, item: PeerItem::FromService { socket: id, message } });
-    }
-
-    /// What an election must not do (P10): take the host from a game that a majority plays.
-    fn check_elections(&mut self, before: Option<&Lobby>, events: &[Event]) {
-        let Some(before) = before else { return };
-        let elected = events.iter().any(|event| matches!(event.body, EventBody::HostElected { .. }));
-        let (HostState::Present { host, .. } | HostState::Vouched { host, .. } | HostState::Lost { host, .. }) =
-            *before.host()
-        else {
-            return;
-        };
-        let by_fault = |event: &Event| {
-            use protocol::lobby::LossCause::{Disconnected, Left, Restarted, Silent};
-            match event.body {
-                EventBody::HostLost { cause: Left | Restarted, .. } => false,
-                EventBody::HostLost { cause: Disconnected | Silent, .. } => true,
-                _ => {
-                    !matches!(event.body, EventBody::MemberLeft { connection, .. } if connection == host)
-                        && !matches!(event.body, EventBody::MemberConnected { connection, restarted: true, .. } if connection == host)
-                }
-            }
-        };
-        if elected && events.iter().all(by_fault) {
-            self.check_host_was_gone(host, before.epoch());
-        }
-    }
-}
-
-/// The seat that a command gave up.
-const fn seat_given_up(command: &Command) -> Option<ConnectionId> {
-    match command {
-        Command::Leave { connection, .. } => Some(*connection),
-        Command::Join(_)
-        | Command::Connect { .. }
-        | Command::Disconnect { .. }
-        | Command::Ready { .. }
-        | Command::HostSilent { .. }
-        | Command::HostHeard { .. }
-        | Command::Due
-        | Command::Resume => None,
     }
 }

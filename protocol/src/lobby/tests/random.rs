@@ -113,8 +113,8 @@ impl History {
                 let build_id = if rng.u8(..10) == 0 { "2" } else { "1" }.into();
                 Command::Join(Newcomer { peer_key, build_id, can_host: rng.u8(..5) > 0, ..newcomer(player) })
             }
-            3..6 => Command::Connect { connection, player: id, peer_key },
-            6..9 => Command::Disconnect { connection, peer_key },
+            3..6 => Command::Connect { connection, player: id, peer_key, holder: HOLDER },
+            6..9 => Command::Disconnect { connection, peer_key, holder: HOLDER },
             9 => Command::Leave { connection, player: id },
             10..12 => Command::Ready { connection: self.lobby.host.host().unwrap_or(connection), epoch },
             12 => Command::Ready { connection, epoch },

@@ -1,0 +1,206 @@
+//! What both databases share: how values stand in columns, and what their errors mean.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use protocol::commit::Version;
+use protocol::id::{Checksum, EventSeq, HostEpoch, LobbyId};
+use protocol::limits;
+use protocol::lobby::{Lobby, Visibility};
+use protocol::message::Event;
+use protocol::snapshot::{Generation, Header};
+use protocol::time::Timestamp;
+
+use super::{Change, Newer, StoreError, closed_at};
+
+/// The format of `lobbies.body` that this build writes and reads.
+pub(super) const BODY_FORMAT: i32 = 1;
+/// Players that are forgotten in one transaction, which adds one.
+pub(super) const FORGOTTEN_AT_ONCE: i64 = 100;
+/// Unreadable rows whose ids are kept. Past it no more are logged.
+const UNREADABLE_MAX: usize = 4096;
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        if matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) {
+            corrupt("row", error)
+        } else {
+            unavailable(error)
+        }
+    }
+}
+
+pub(super) fn unavailable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+    StoreError::Unavailable(error.into())
+}
+
+pub(super) fn corrupt(what: &'static str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+    StoreError::Corrupt { what, source: error.into() }
+}
+
+/// The databases' integers are signed. Ours count milliseconds, events and saves: none comes near the end.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub(super) fn timestamp(number: i64) -> Timestamp {
+    Timestamp(u64::try_from(number).unwrap_or_default())
+}
+
+pub(super) fn version(number: i64) -> Result<Version, StoreError> {
+    Ok(Version(u64::try_from(number).map_err(|error| corrupt("version", error))?))
+}
+
+pub(super) fn id<const N: usize>(what: &'static str, bytes: &[u8]) -> Result<[u8; N], StoreError> {
+    bytes.try_into().map_err(|error: std::array::TryFromSliceError| corrupt(what, error))
+}
+
+pub(super) fn lobby_id(bytes: &[u8]) -> Result<LobbyId, StoreError> {
+    Ok(LobbyId::from_bytes(id("lobby id", bytes)?))
+}
+
+fn write_json<T: serde::Serialize>(what: &'static str, value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| corrupt(what, error))
+}
+
+pub(super) fn read_lobby(format: i32, body: &str) -> Result<Lobby, StoreError> {
+    if format != BODY_FORMAT {
+        return Err(corrupt("lobby", format!("format {format} is not known to this build")));
+    }
+    serde_json::from_str(body).map_err(|error| corrupt("lobby", error))
+}
+
+/// Epoch and number, each 8 bytes big-endian, so that newer ones sort behind older ones.
+pub(super) fn generation_key(generation: Generation) -> [u8; 16] {
+    (u128::from(generation.epoch.0) << 64 | u128::from(generation.seq)).to_be_bytes()
+}
+
+pub(super) fn read_generation(key: &[u8], checksum: &[u8]) -> Result<(Generation, Checksum), StoreError> {
+    let key = u128::from_be_bytes(id("snapshot", key)?);
+    let generation = Generation { epoch: HostEpoch((key >> 64) as u64), seq: key as u64 };
+    Ok((generation, Checksum::from_bytes(id("snapshot", checksum)?)))
+}
+
+/// A stored record, checked as it was when it came.
+pub(super) fn read_record(record: Vec<u8>) -> Result<(Header, bytes::Bytes), StoreError> {
+    let header = Header::check(&record).map_err(|error| corrupt("snapshot", error))?;
+    Ok((header, record.into()))
+}
+
+/// A page of lobbies starts after this key: every id is longer than nothing, and so comes after it.
+pub(super) fn page_start(after: Option<LobbyId>) -> Vec<u8> {
+    after.map(|id| id.as_bytes().to_vec()).unwrap_or_default()
+}
+
+/// Parameters: the lobby.
+pub(super) const LOAD: &str = "SELECT version, body_format, body FROM lobbies WHERE id = $1";
+
+/// Parameters: the lobby, the version that is known. Its body comes only if it is another version.
+pub(super) const LOAD_NEWER: &str = "SELECT version, body_format, CASE WHEN version = $2 THEN NULL ELSE body END
+    FROM lobbies WHERE id = $1";
+
+/// Reads the row of [`LOAD_NEWER`].
+pub(super) fn newer(row: Option<(i64, i32, Option<String>)>) -> Result<Newer, StoreError> {
+    match row {
+        Some((number, format, Some(body))) => Ok(Newer::Newest(read_lobby(format, &body)?, version(number)?)),
+        Some((_, _, None)) => Ok(Newer::Same),
+        None => Ok(Newer::Gone),
+    }
+}
+
+/// Parameters: the lobby, the number after which, how many. The lobby's last number comes with each event, or without any.
+pub(super) const EVENTS_AFTER: &str = "SELECT lobbies.last_event, events.seq, events.body
+    FROM lobbies LEFT JOIN events ON events.lobby_id = lobbies.id AND events.seq > $2
+    WHERE lobbies.id = $1 ORDER BY events.seq LIMIT $3";
+
+/// Reads the rows of [`EVENTS_AFTER`]: `None` if they do not follow the number that was asked for.
+pub(super) fn following(
+    after: EventSeq,
+    rows: &[(i64, Option<i64>, Option<String>)],
+) -> Result<Option<Vec<Event>>, StoreError> {
+    let follows = rows.first().is_some_and(|(last, seq, _)| match seq {
+        Some(seq) => seq.checked_sub(1) == Some(signed(after.0)),
+        None => *last == signed(after.0),
+    });
+    let read = |body| serde_json::from_str(body).map_err(|error| corrupt("event", error));
+    let events = rows.iter().filter_map(|(_, _, body)| body.as_deref()).filter(|_| follows).map(read);
+    Ok(Some(events.collect::<Result<_, _>>()?).filter(|_| follows))
+}
+
+/// Parameters: the family, the hash presented, the next one, now, the next end. Returns the player.
+pub(super) const ROTATE: &str = "UPDATE refresh_families SET current_hash = $3, previous_hash = $2, expires_at = $5
+    WHERE id = $1 AND expires_at > $4 AND (current_hash = $2 OR previous_hash = $2) RETURNING player_id";
+
+/// A change as the columns of its rows.
+#[derive(Debug)]
+pub(super) struct Columns {
+    pub(super) id: LobbyId,
+    /// `None` for a new lobby.
+    pub(super) expected: Option<i64>,
+    pub(super) join_code: String,
+    pub(super) is_public: bool,
+    pub(super) name: String,
+    pub(super) members: i32,
+    pub(super) max_members: i32,
+    pub(super) connected: i32,
+    pub(super) created_at: i64,
+    pub(super) due_at: Option<i64>,
+    pub(super) is_closed: bool,
+    /// Set by the change that closes the lobby.
+    pub(super) closed_at: Option<i64>,
+    pub(super) last_event: i64,
+    pub(super) epoch: i64,
+    pub(super) writer: Option<i64>,
+    pub(super) body: String,
+    /// Events up to this one are not kept.
+    pub(super) forgotten: i64,
+    /// Those that are kept, with their numbers.
+    pub(super) events: Vec<(i64, String)>,
+}
+
+impl Columns {
+    pub(super) fn of(change: &Change) -> Result<Self, StoreError> {
+        let lobby = &*change.lobby;
+        let settings = lobby.settings();
+        let forgotten = lobby.last_event().0.saturating_sub(limits::EVENTS_KEPT);
+        let kept = change.events.iter().filter(|event| event.seq.0 > forgotten);
+        let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
+        Ok(Self {
+            id: lobby.id(),
+            expected: change.expected.map(|version| signed(version.0)),
+            join_code: lobby.join_code().as_str().to_owned(),
+            is_public: settings.visibility == Visibility::Public,
+            name: lobby.name().to_owned(),
+            members: count(lobby.member_count()),
+            max_members: count(settings.max_members as usize),
+            connected: count(lobby.connected().count()),
+            created_at: signed(lobby.created_at().0),
+            due_at: lobby.due_at().map(|at| signed(at.0)),
+            is_closed: lobby.is_closed(),
+            closed_at: closed_at(&change.events).filter(|_| lobby.is_closed()).map(|at| signed(at.0)),
+            last_event: signed(lobby.last_event().0),
+            epoch: signed(lobby.epoch().0),
+            writer: lobby.host_writer().map(|connection| i64::from(connection.0)),
+            body: write_json("lobby", lobby)?,
+            forgotten: signed(forgotten),
+            events: kept
+                .map(|event| Ok((signed(event.seq.0), write_json("event", event)?)))
+                .collect::<Result<_, StoreError>>()?,
+        })
+    }
+}
+
+/// Rows that cannot be read: each is logged once, and keeps nobody from the others.
+#[derive(Debug, Default)]
+pub(super) struct Unreadable {
+    logged: Mutex<BTreeSet<Vec<u8>>>,
+}
+
+impl Unreadable {
+    pub(super) fn skip(&self, id: &[u8], error: &StoreError) {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        if logged.len() < UNREADABLE_MAX && logged.insert(id.to_vec()) {
+            tracing::error!(?id, error = error as &dyn std::error::Error, "a lobby is skipped");
+        }
+    }
+}
