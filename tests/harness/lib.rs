@@ -1,6 +1,8 @@
 //! What the tests share.
 
+pub mod chaos;
 pub mod cluster;
+pub mod history;
 pub mod postgres;
 pub mod service;
 pub mod sim;
