@@ -53,7 +53,10 @@ pub(crate) async fn serve(mut socket: WebSocket, service: Arc<Service>, lobby: L
         Err(end) => (end, None),
     };
     // A service that stops waits for its seats. Whoever is closed for another reason is lost before the farewell.
-    let _seat = seat.filter(|_| end == End::Close(CloseReason::GoingAway));
+    let _seat = seat.filter(|_| end == End::Close(CloseReason::GoingAway)).map(|mut seat| {
+        seat.is_sent_away = true;
+        seat
+    });
     if let End::Close(reason) = end {
         Box::pin(close(&mut socket, reason, sockets_of.leases.socket_count())).await;
     }

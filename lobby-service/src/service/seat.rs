@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use protocol::id::{LobbyId, PeerKey, PlayerId};
 use protocol::lobby::{Command, Lobby};
-use protocol::presence::{Seat, SocketId};
+use protocol::presence::{Lost, Seat, SocketId};
 use tokio::sync::watch;
 
 use super::commands::Applied;
@@ -21,6 +21,8 @@ pub(crate) struct SeatSocket {
     id: SocketId,
     pub(crate) signals: watch::Receiver<Signals>,
     pub(crate) news: Subscription,
+    /// The service sent the client away: its member has a term to come back.
+    pub(crate) is_sent_away: bool,
     /// The lobby as it was when the socket opened, until that is sent.
     pub(crate) lobby: Option<Arc<Lobby>>,
 }
@@ -52,7 +54,8 @@ impl Service {
         let refused = match self.ask(id, Command::Connect { connection, player, peer_key, holder }, true).await {
             Ok(Applied { lobby, news: Some(news) }) => {
                 let (service, lobby) = (Arc::clone(self), Some(lobby));
-                let socket = SeatSocket { service, seat, player, id: socket, signals, news, lobby };
+                let socket =
+                    SeatSocket { service, seat, player, id: socket, signals, news, is_sent_away: false, lobby };
                 // One that came before the service stopped was told so; this one came after.
                 return if self.is_stopping() { Err(Error::Busy) } else { Ok(socket) };
             }
@@ -75,10 +78,13 @@ impl SeatSocket {
 
 impl Drop for SeatSocket {
     fn drop(&mut self) {
-        if let Some(lost) = self.service.leases.closed(self.seat, self.id)
-            && !self.service.is_stopping()
-        {
-            self.service.lose(lost);
+        match self.service.leases.closed(self.seat, self.id) {
+            Some(_) if self.service.is_stopping() => {}
+            Some(Lost { seat, peer_key, holder, .. }) if self.is_sent_away => {
+                self.service.leases.take_over([(seat, peer_key, holder)].into_iter());
+            }
+            Some(lost) => self.service.lose(lost),
+            None => {}
         }
     }
 }

@@ -177,6 +177,21 @@ async fn a_member_that_moves_to_another_instance_is_let_go_by_the_first_and_lost
     drop((back, there, again));
 }
 
+/// P10.
+#[tokio::test]
+async fn whom_the_service_sends_away_has_a_term_to_come_back() {
+    let store = Arc::new(MemoryStore::default());
+    let service = service(store.clone());
+    let id = stored(&*store, service.clock.now()).await.id();
+    let host = newcomer(1);
+    let mut socket = service.open_socket(host.player, id, host.peer_key).await.unwrap();
+    socket.is_sent_away = true;
+    drop(socket);
+    service.execute(id, Command::Due).await.unwrap();
+    assert!(store.load(id).await.unwrap().unwrap().0.is_connected(ConnectionId(0)));
+    assert_eq!(service.leases.expired_by(std::time::Instant::now() + 2 * limits::LEASE).len(), 1, "if it does not");
+}
+
 /// P9: whoever has its seat with one key cannot make its lobby forget to look after it with another.
 #[tokio::test]
 async fn a_socket_that_is_refused_leaves_nobody_connected_for_ever() {
