@@ -159,6 +159,17 @@ impl Leases {
         lost
     }
 
+    /// A socket was refused its seat: no lease rests on it, not even for the term that there is after an outage.
+    pub(crate) fn refused(&self, seat: Seat, socket: SocketId) {
+        let mut state = self.lock();
+        state.sockets.remove(&socket);
+        if state.by_seat.get(&seat) == Some(&socket) {
+            state.by_seat.remove(&seat);
+            state.held_since.remove(&seat);
+            state.machine.forget(seat);
+        }
+    }
+
     /// A seat was given up; its socket is closed.
     pub(crate) fn forget(&self, seat: Seat) {
         self.lock().forget(seat, CloseReason::NotMember);

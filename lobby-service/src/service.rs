@@ -319,14 +319,19 @@ impl Service {
                         return tracing::error!(%lobby, %error, "a lost member cannot be recorded");
                     }
                     Err(Error::Busy) => tokio::time::sleep(RETRY).await,
+                    Err(Error::Panicked) => return service.instances.seek_strays(),
                     Ok(_) | Err(_) => return,
                 }
             }
         });
     }
 
-    /// A command of a member was refused after its lease was changed: if its lobby says that it is heard here, it is looked after.
-    async fn look_after(self: &Arc<Self>, id: LobbyId) {
+    /// A command of a member has failed after its lease was changed: if its lobby says that it is heard here, it is looked after.
+    async fn look_after(self: &Arc<Self>, id: LobbyId, failure: &Error) {
+        // It may be saved or not, and that may not be known yet.
+        if matches!(failure, Error::Busy | Error::Store(_) | Error::Panicked) {
+            return self.instances.seek_strays();
+        }
         match self.lobby(id).await {
             Ok(lobby) => {
                 let here = self.leases.instance();

@@ -47,6 +47,17 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// The same failure, for one more of those who wait for what has failed.
+    pub(crate) fn again(self: &Arc<Self>) -> Self {
+        let source = Box::new(Arc::clone(self));
+        match **self {
+            Self::Corrupt { what, .. } => Self::Corrupt { what, source },
+            Self::Unavailable(_) | Self::Unsafe { .. } => Self::Unavailable(source),
+        }
+    }
+}
+
 /// What is to be saved of one lobby: the lobby with the events that made it so.
 #[derive(Debug, Clone)]
 pub struct Change {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 
 use futures_util::FutureExt;
 use protocol::id::LobbyId;
@@ -123,10 +124,8 @@ async fn run<T: Item, R>(bounds: Bounds, mut waiting: mpsc::Receiver<(T, Answer<
                 answers.into_iter().zip(outcomes).for_each(|(answer, outcome)| drop(answer.send(Ok(outcome))));
             }
             Err(error) => {
-                let error = std::sync::Arc::new(error);
-                for answer in answers {
-                    drop(answer.send(Err(StoreError::Unavailable(Box::new(std::sync::Arc::clone(&error))))));
-                }
+                let error = Arc::new(error);
+                answers.into_iter().for_each(|answer| drop(answer.send(Err(error.again()))));
             }
         }
     }
@@ -150,7 +149,7 @@ fn gather<T: Item, A>(bounds: Bounds, waiting: &mut VecDeque<(T, A)>) -> Vec<(T,
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use tokio::sync::Semaphore;
 

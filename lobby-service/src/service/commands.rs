@@ -331,13 +331,7 @@ impl Failure {
     fn again(&self) -> Error {
         match self {
             Self::Busy => Error::Busy,
-            Self::Store(error) => match **error {
-                StoreError::Corrupt { what, .. } => StoreError::Corrupt { what, source: Box::new(Arc::clone(error)) },
-                StoreError::Unavailable(_) | StoreError::Unsafe { .. } => {
-                    StoreError::Unavailable(Box::new(Arc::clone(error)))
-                }
-            }
-            .into(),
+            Self::Store(error) => error.again().into(),
         }
     }
 }

@@ -170,9 +170,12 @@ impl Service {
         self.leases.beat(seat, peer_key);
         let holder = self.leases.instance();
         let connected = self.execute(id, Command::Connect { connection, player, peer_key, holder }).await;
-        if connected.is_err() {
-            self.leases.forget(seat);
-            self.look_after(id).await;
+        if let Err(error) = &connected {
+            // A failure of ours closes nobody's socket.
+            if !matches!(error, Error::Busy | Error::Store(_)) {
+                self.leases.forget(seat);
+            }
+            self.look_after(id, error).await;
         }
         connected.map(|_| ())
     }

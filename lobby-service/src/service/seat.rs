@@ -62,9 +62,9 @@ impl Service {
             Ok(Applied { news: None, .. }) => Error::Panicked,
             Err(refused) => refused,
         };
-        self.leases.closed(seat, socket);
+        self.leases.refused(seat, socket);
         // Its lobby may have it as connected here all the same, also by another process whose lease this one has replaced.
-        self.look_after(id).await;
+        self.look_after(id, &refused).await;
         Err(refused)
     }
 }
