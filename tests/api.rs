@@ -31,9 +31,9 @@ async fn a_player_creates_a_lobby_and_others_find_and_join_it() {
     assert_eq!(lobby.members[0].name, "player 1", "the name it signed in with");
     assert!(matches!(lobby.host, HostState::Present { host: ConnectionId(0), .. }));
 
-    let list = service.get(&guest, "/v1/lobbies?limit=5").await.expect_status(200).json();
+    let list = service.post(&guest, "/v1/lobbies/query", json!({})).await.expect_status(200).json();
     assert_eq!(list["lobbies"][0]["id"], json!(lobby.id));
-    assert_eq!(list["next"], Value::Null);
+    assert_eq!(list["continuation"], Value::Null);
     let text = list.to_string();
     assert!(!text.contains(lobby.join_code.as_str()) && !text.contains(&lobby.join_code.to_string()), "no join code");
 
@@ -47,8 +47,9 @@ async fn a_player_creates_a_lobby_and_others_find_and_join_it() {
     let third = service.player(3).await;
     let body = json!({"join_code": lobby.join_code, "peer_key": third.peer_key});
     service.post(&third, "/v1/lobbies/join", body).await.expect_problem("lobby_full");
-    let list = service.get(&third, "/v1/lobbies").await.json();
-    assert_eq!(list["lobbies"], json!([]), "a full lobby is not listed");
+    let free = json!({"filter": [{"field": "available_seats", "op": "gt", "value": "0"}]});
+    let list = service.post(&third, "/v1/lobbies/query", free).await.json();
+    assert_eq!(list["lobbies"], json!([]), "it is full");
 
     let ranking = service.get(&host, &path(&lobby, "/election")).await.expect_status(200).json();
     assert_eq!(ranking["places"][0]["connection"], 1);
@@ -66,7 +67,7 @@ async fn a_private_lobby_is_as_if_it_were_not_there_for_those_without_its_code()
     assert_eq!(service.get(&guest, &path(&lobby, "")).await.expect_problem("not_found"), unknown);
     let body = json!({"peer_key": guest.peer_key});
     assert_eq!(service.post(&guest, &path(&lobby, "/join"), body.clone()).await.expect_problem("not_found"), unknown);
-    assert_eq!(service.get(&guest, "/v1/lobbies").await.json()["lobbies"], json!([]));
+    assert_eq!(service.post(&guest, "/v1/lobbies/query", json!({})).await.json()["lobbies"], json!([]));
 
     let connection = service.join(&guest, &lobby).await;
     let again = service.post(&guest, &path(&lobby, "/join"), body).await.expect_status(200).json();
@@ -89,7 +90,7 @@ async fn who_returns_has_the_same_connection_id() {
 }
 
 #[tokio::test]
-async fn a_refresh_token_works_until_the_next_one_was_used() {
+async fn a_refresh_token_works_until_the_next_one_was_used_and_then_ends_its_family() {
     let service = TestService::in_memory().await;
     let player = service.player(1).await;
     let refresh =
@@ -98,12 +99,12 @@ async fn a_refresh_token_works_until_the_next_one_was_used() {
     let next = refresh(&player.refresh_token).await.expect_status(200).json();
     assert_eq!((&lost["player"], &lost["expires_in_s"]), (&next["player"], &json!(900)));
     let newest = refresh(next["refresh_token"].as_str().unwrap()).await.expect_status(200).json();
-    refresh(&player.refresh_token).await.expect_problem("unauthenticated");
-    refresh(lost["refresh_token"].as_str().unwrap()).await.expect_problem("unauthenticated");
     refresh("nonsense").await.expect_problem("unauthenticated");
+    refresh(lost["refresh_token"].as_str().unwrap()).await.expect_problem("refresh_reused");
+    refresh(newest["refresh_token"].as_str().unwrap()).await.expect_problem("unauthenticated");
     let token = newest["access_token"].as_str().unwrap().to_owned();
     let refreshed = TestPlayer { token, ..player.clone() };
-    service.get(&refreshed, "/v1/lobbies").await.expect_status(200);
+    service.get(&refreshed, "/v1/players/me/lobbies").await.expect_status(200);
     service.stop().await;
 }
 
@@ -111,12 +112,12 @@ async fn a_refresh_token_works_until_the_next_one_was_used() {
 async fn without_a_token_or_with_another_services_token_nothing_is_allowed() {
     let (service, other) = (TestService::in_memory().await, TestService::in_memory().await);
     let stranger = other.player(1).await;
-    service.get(&stranger, "/v1/lobbies").await.expect_problem("unauthenticated");
-    let answer = service.send(|client, service| client.get(service.url("http", "/v1/lobbies"))).await;
+    service.get(&stranger, "/v1/players/me/lobbies").await.expect_problem("unauthenticated");
+    let answer = service.send(|client, service| client.get(service.url("http", "/v1/players/me/lobbies"))).await;
     answer.expect_problem("unauthenticated");
     let player = service.player(1).await;
     let tampered = TestPlayer { token: format!("{}A", player.token), ..player };
-    service.get(&tampered, "/v1/lobbies").await.expect_problem("unauthenticated");
+    service.get(&tampered, "/v1/players/me/lobbies").await.expect_problem("unauthenticated");
     service.stop().await;
     other.stop().await;
 }
@@ -136,12 +137,15 @@ async fn whatever_is_wrong_with_a_request_the_answer_is_a_problem() {
     let settings = json!({"removal_delay_ms": 1000, "election_delay_ms": 2000});
     let problem = create(json!({"lobby_name": "x", "peer_key": key, "settings": settings})).await;
     assert_eq!(problem.expect_problem("invalid")["field"], "settings.removal_delay_ms");
-    create(json!({"lobby_name": "x".repeat(20_000), "peer_key": key})).await.expect_problem("too_large");
+    create(json!({"lobby_name": "x".repeat(70_000), "peer_key": key})).await.expect_problem("too_large");
 
     service.get(&player, "/v1/nowhere").await.expect_problem("not_found");
     service.get(&player, "/v1/lobbies/not-an-id").await.expect_problem("malformed");
-    service.get(&player, "/v1/lobbies?limit=many").await.expect_problem("malformed");
-    service.get(&player, "/v1/lobbies?page=2").await.expect_problem("malformed");
+    let lobby = "/v1/lobbies/00112233445566778899aabbccddeeff";
+    let delete =
+        async |query: &str| service.call(&player, Method::DELETE, &format!("{lobby}{query}"), Value::Null).await;
+    delete("?epoch=many").await.expect_problem("malformed");
+    delete("?page=2").await.expect_problem("malformed");
     service.call(&player, Method::DELETE, "/v1/lobbies", Value::Null).await.expect_problem("method_not_allowed");
     service.post(&player, "/v1/lobbies", Value::Null).await.expect_problem("unsupported_media_type");
     let broken = service.send(|client, service| {
@@ -549,6 +553,7 @@ async fn the_service_describes_itself_without_the_internet() {
     assert!(page.contains("swagger") && !page.contains("https://"), "{page}");
     service.get(&player, "/docs/swagger-ui-bundle.js").await.expect_status(200);
     service.get(&player, "/healthz").await.expect_status(204);
+    assert_eq!(service.get(&player, "/readyz").await.expect_status(200).json(), json!({"ready": true}));
     service.stop().await;
 }
 

@@ -1,4 +1,4 @@
-//! The benchmark of the lobby service works: a few of everything, on the bare server and on the service.
+//! The benchmarks of the lobby service work: a few of everything, on the bare server and on the service, quiet and under attack.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -33,4 +33,26 @@ fn every_line_of_the_table_of_the_lobby_benchmark_is_measured() {
     for line in table.lines().filter(|line| line.starts_with("  ") && line.contains("per second")) {
         assert!(line.matches("/s").count() == 2 && line.contains('x'), "{line}");
     }
+}
+
+#[test]
+fn every_attack_is_made_and_what_it_did_is_told() {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_bench-hostile"));
+    let output = Command::new(program).arg("--quick").output().unwrap();
+    let (report, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{errors}");
+    for kind in ["half-open requests", "sockets that never read", "bodies over the limit"] {
+        let section = report.split_once(&format!("\n{kind}\n")).unwrap_or_else(|| panic!("no {kind} in\n{report}")).1;
+        let section = section.split("\n\n").next().unwrap_or_default();
+        for what in
+            ["requests ", "events ", "CPU of the service", "memory ", "open descriptors", "cut off", "still there"]
+        {
+            assert!(section.contains(what), "no {what:?} of {kind} in\n{report}");
+        }
+        assert_eq!(section.matches("x (aim").count(), 2, "{section}");
+    }
+    // A header that never ends is cut off when its time is over, and no earlier; the rest takes longer than a quick run.
+    let (_, after) = report.split_once("cut off, after ").unwrap();
+    let seconds: f64 = after.split_once(' ').unwrap().0.parse().unwrap();
+    assert!((0.5..5.0).contains(&seconds), "{report}");
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use protocol::id::{ConnectionId, EventSeq, HostEpoch, LobbyId};
 use protocol::lobby::LossCause;
-use protocol::message::{ClientMessage, CloseReason, Event, EventBody, LobbyView, ServerMessage};
+use protocol::message::{ClientMessage, CloseReason, Event, EventBody, LobbyView, NewsForm, ServerMessage};
 use serde_json::json;
 use tests::cluster;
 use tests::postgres::{self, TestDatabase};
@@ -99,7 +99,11 @@ impl<'a> Listener<'a> {
         loop {
             self.at = (self.at + 1) % self.services.len();
             if let Ok(mut socket) = self.services[self.at].open(&self.player, self.lobby).await {
-                let hello = ClientMessage::Hello { peer_key: self.player.peer_key, after: Some(self.last()) };
+                let hello = ClientMessage::Hello {
+                    peer_key: self.player.peer_key,
+                    after: Some(self.last()),
+                    form: NewsForm::Events,
+                };
                 if socket.try_say(&hello).await {
                     self.socket = socket;
                     self.moves += 1;

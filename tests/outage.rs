@@ -75,7 +75,9 @@ async fn without_its_database_the_service_says_so_goes_on_where_it_can_and_comes
         ));
         assert!(is_unavailable(&service.put_snapshot(&host, lobby.id, record(1, 90 + round, b"lost")).await));
         assert!(is_unavailable(&service.get(&guest, &path("/snapshot")).await));
-        service.get(&host, "/healthz").await.expect_problem("unavailable");
+        let unready = service.get(&host, "/readyz").await.expect_problem("unavailable");
+        assert_eq!(unready["missing"], json!(["store"]));
+        service.get(&host, "/healthz").await.expect_status(204);
         service.get(&host, "/.well-known/jwks.json").await.expect_status(200);
         server.start_again().unwrap();
         let view = persist(&service, &guest, Method::GET, &path(""), Value::Null).await.expect_status(200).json();

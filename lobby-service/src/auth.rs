@@ -1,42 +1,57 @@
-//! Tokens: the service's signing key, what it signs and how it verifies what comes back.
+//! Who is who: the service's own tokens and keys, tokens of other issuers, keys of game servers, and the admin token.
+//!
+//! A token of ours is believed as RFC 8725 asks for: its kind stands in `typ`, its key is looked up by name among ours and signs with
+//! one algorithm, every registered claim is there and of its type, and no header brings a key of its own.
 
-use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions, hard_link, remove_file};
-use std::io::{self, Read, Write};
-use std::path::Path;
-use std::sync::{Arc, Once};
+mod admin_token;
+pub mod api_key;
+pub mod issuers;
+mod key;
+mod private_file;
+mod ring;
+mod watch;
 
-use aws_lc_rs::digest;
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Once, PoisonError, RwLock};
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use protocol::id::{ConnectionId, HostEpoch, LobbyId, PlayerId};
+use protocol::jws::Unverified;
 use protocol::limits;
 use protocol::time::Timestamp;
-use protocol::token::{AccessClaims, Audience, GrantClaims, ISSUER, Registered, RelayClaims};
+use protocol::token::{AccessClaims, Audience, GrantClaims, ISSUER, Registered, RelayClaims, TicketClaims};
 use quick_cache::sync::Cache;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
-/// Bytes of a key file; a PKCS#8 Ed25519 key has 83.
-const KEY_BYTES_MAX: u64 = 4096;
+use crate::clock::wall;
+use crate::config::Key;
+use crate::identity::Identity;
+pub use admin_token::AdminToken;
+use issuers::{Issuers, IssuersError};
+pub use private_file::KeyError;
+use ring::Ring;
+pub use ring::add_key;
+pub(crate) use watch::keep_keys;
 
 /// Verified tokens that are remembered: about 5 MB.
 const VERIFIED_MAX: usize = 16_384;
 
-/// Why there is no signing key.
+/// Why nobody can be known.
 #[derive(Debug, thiserror::Error)]
-pub enum KeyError {
-    /// The file cannot be made or read.
-    #[error("the key file cannot be used")]
-    File(#[from] io::Error),
-    /// Others may read it: it may be known to them.
-    #[error("the key file can be read by others; its mode must be 0600")]
-    Exposed,
-    /// It holds no Ed25519 key.
-    #[error("the key file holds no Ed25519 key in PKCS#8")]
-    Unreadable,
+pub enum AuthError {
+    /// Because of the signing keys.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Because of the issuers.
+    #[error(transparent)]
+    Issuers(#[from] IssuersError),
+    /// The relay does not take the service's keys.
+    #[error("the relay does not take the service's keys")]
+    Relay(#[from] relay::VerifierError),
 }
 
 /// The token is not one of ours, for here and for now.
@@ -44,74 +59,102 @@ pub enum KeyError {
 #[error("the access token is missing, malformed, wrongly signed, or not for here and now")]
 pub struct Refused;
 
+/// A token whose signature was verified.
+#[derive(Debug)]
+struct Verified {
+    kid: String,
+    claims: Registered,
+}
+
 /// Signs and verifies.
 pub struct Auth {
     issuer: String,
-    kid: String,
-    signing: EncodingKey,
-    /// By `kid`. A token names its key; it never brings one.
-    verifying: BTreeMap<String, DecodingKey>,
+    /// Where the keys are; `None` if they are nowhere.
+    key_file: Option<PathBuf>,
+    key_activation: Duration,
+    ring: RwLock<Arc<Ring>>,
+    /// The same keys, as relays know them.
+    relay: relay::Verifier,
     /// Access tokens whose signature was verified, by their hash: a player sends the same one many times, and a signature costs
-    /// more than the rest of most requests. Their times are judged anew each time.
-    verified: Cache<[u8; 32], Arc<Registered>>,
-    jwks: Value,
+    /// more than the rest of most requests. Their times, and whether their key is still ours, are judged anew each time.
+    verified: Cache<[u8; 32], Arc<Verified>>,
+    issuers: Issuers,
 }
 
 impl std::fmt::Debug for Auth {
-    /// Without the key (P18).
+    /// Without the keys (P18).
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Auth").field("kid", &self.kid).finish_non_exhaustive()
+        f.debug_struct("Auth").field("ring", &self.ring()).finish_non_exhaustive()
     }
 }
 
 impl Auth {
-    /// Reads the key from its file, which is made at the first start.
+    /// Reads the keys, and makes the first one if there is none.
     ///
     /// # Errors
-    /// [`KeyError`].
-    pub fn open(path: &Path) -> Result<Self, KeyError> {
-        if !path.try_exists()? {
-            write_private(path, &new_key()?)?;
-        }
-        Self::from_key(&read_private(path)?)
+    /// [`AuthError`].
+    pub fn new(key: &Key, identity: &Identity) -> Result<Self, AuthError> {
+        install_provider();
+        let (ring, key_file) = match key {
+            Key::File(path) => (Ring::open(path, identity.key_activation())?, Some(path.clone())),
+            Key::Ephemeral => (Ring::ephemeral()?, None),
+        };
+        Ok(Self {
+            issuer: ISSUER.to_owned(),
+            key_file,
+            key_activation: identity.key_activation(),
+            relay: relay::Verifier::from_jwks(&ring.jwks(wall()), ISSUER)?,
+            ring: RwLock::new(Arc::new(ring)),
+            verified: Cache::new(VERIFIED_MAX),
+            issuers: Issuers::new(identity)?,
+        })
+    }
+
+    /// Reads the keys at this path as [`Self::new`] does, and chooses nothing else.
+    ///
+    /// # Errors
+    /// [`AuthError`].
+    pub fn open(path: &Path) -> Result<Self, AuthError> {
+        Self::new(&Key::File(path.to_owned()), &Identity::default())
     }
 
     /// Makes a key that ends with the process.
     ///
     /// # Errors
-    /// [`KeyError::Unreadable`] if the system gives no random bytes.
-    pub fn ephemeral() -> Result<Self, KeyError> {
-        Self::from_key(&new_key()?)
+    /// [`AuthError`].
+    pub fn ephemeral() -> Result<Self, AuthError> {
+        Self::new(&Key::Ephemeral, &Identity::default())
     }
 
-    fn from_key(pkcs8: &[u8]) -> Result<Self, KeyError> {
-        install_provider();
-        let pair = Ed25519KeyPair::from_pkcs8(pkcs8).map_err(|_| KeyError::Unreadable)?;
-        let x = URL_SAFE_NO_PAD.encode(pair.public_key().as_ref());
-        let kid = thumbprint(&x);
-        let jwks =
-            json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": kid, "x": x}]});
-        let verifying = DecodingKey::from_ed_components(&x).map_err(|_| KeyError::Unreadable)?;
-        Ok(Self {
-            issuer: ISSUER.to_owned(),
-            signing: EncodingKey::from_ed_der(pkcs8),
-            verifying: BTreeMap::from([(kid.clone(), verifying)]),
-            verified: Cache::new(VERIFIED_MAX),
-            kid,
-            jwks,
-        })
+    /// Reads the key files again. Tokens of a key that is gone are refused from now on, here and by the relay of this process.
+    ///
+    /// # Errors
+    /// [`KeyError`]; then nothing changes.
+    pub fn reload_keys(&self) -> Result<(), KeyError> {
+        if let Some(path) = &self.key_file {
+            let ring = Arc::new(Ring::read(path, self.key_activation)?);
+            *self.ring.write().unwrap_or_else(PoisonError::into_inner) = ring;
+        }
+        // They retire with time, too.
+        self.relay.replace_keys(&self.jwks()).map_err(|_| KeyError::Cryptography)
     }
 
     /// The public keys (RFC 7517), for relays and whoever else verifies offline.
     #[must_use]
     pub fn jwks(&self) -> Value {
-        self.jwks.clone()
+        self.ring().jwks(wall())
     }
 
-    /// Who signs.
+    /// What the relay of this process verifies with. It learns of new keys as this does.
     #[must_use]
-    pub fn issuer(&self) -> &str {
-        &self.issuer
+    pub fn relay_verifier(&self) -> relay::Verifier {
+        self.relay.clone()
+    }
+
+    /// Other issuers whose tokens are taken.
+    #[must_use]
+    pub fn issuers(&self) -> &Issuers {
+        &self.issuers
     }
 
     /// An access token for a player.
@@ -119,8 +162,8 @@ impl Auth {
     /// # Errors
     /// The library's, if it cannot sign.
     pub fn access_token(&self, player: PlayerId, now: Timestamp) -> Result<String, jsonwebtoken::errors::Error> {
-        let registered = self.registered(Audience::Api, player, limits::ACCESS_TOKEN_LIFE.as_secs(), now);
-        self.sign(&AccessClaims { registered })
+        let registered = self.registered(Audience::Api, player, now);
+        self.sign(Audience::Api, &AccessClaims { registered }, now)
     }
 
     /// A member's token for the relays.
@@ -134,8 +177,8 @@ impl Auth {
         connection: ConnectionId,
         now: Timestamp,
     ) -> Result<String, jsonwebtoken::errors::Error> {
-        let registered = self.registered(Audience::Relay, player, limits::RELAY_TOKEN_LIFE.as_secs(), now);
-        self.sign(&RelayClaims { registered, lobby, connection })
+        let registered = self.registered(Audience::Relay, player, now);
+        self.sign(Audience::Relay, &RelayClaims { registered, lobby, connection }, now)
     }
 
     /// A host's grant for the relays.
@@ -150,8 +193,32 @@ impl Auth {
         epoch: HostEpoch,
         now: Timestamp,
     ) -> Result<String, jsonwebtoken::errors::Error> {
-        let registered = self.registered(Audience::Grant, player, limits::HOST_GRANT_LIFE.as_secs(), now);
-        self.sign(&GrantClaims { registered, lobby, connection, epoch })
+        let registered = self.registered(Audience::Grant, player, now);
+        self.sign(Audience::Grant, &GrantClaims { registered, lobby, connection, epoch }, now)
+    }
+
+    /// A ticket that opens a lobby's event socket once.
+    ///
+    /// # Errors
+    /// The library's, if it cannot sign.
+    pub fn ticket(
+        &self,
+        player: PlayerId,
+        lobby: LobbyId,
+        now: Timestamp,
+    ) -> Result<String, jsonwebtoken::errors::Error> {
+        let registered = self.registered(Audience::Socket, player, now);
+        self.sign(Audience::Socket, &TicketClaims { registered, lobby }, now)
+    }
+
+    /// Verifies a ticket for a lobby. Whether it was used before is the caller's to know.
+    ///
+    /// # Errors
+    /// [`Refused`], whatever is wrong with it.
+    pub fn verify_ticket(&self, ticket: &str, lobby: LobbyId, now: Timestamp) -> Result<Registered, Refused> {
+        let (_, claims) = verify_signature::<TicketClaims>(&self.ring(), ticket, Audience::Socket, now)?;
+        claims.registered.check(&self.issuer, Audience::Socket, now).map_err(|_| Refused)?;
+        if claims.lobby == lobby { Ok(claims.registered) } else { Err(Refused) }
     }
 
     /// Verifies an access token. Returns whose it is.
@@ -162,40 +229,57 @@ impl Auth {
         if token.len() > limits::TOKEN_BYTES_MAX {
             return Err(Refused);
         }
+        let ring = self.ring();
         let hash = *blake3::hash(token.as_bytes()).as_bytes();
-        let claims = match self.verified.get(&hash) {
-            Some(claims) => claims,
+        let verified = match self.verified.get(&hash) {
+            Some(verified) => {
+                ring.verifying(&verified.kid, now).ok_or(Refused)?;
+                verified
+            }
             None => {
-                let claims = Arc::new(self.verify_signature(token)?);
-                self.verified.insert(hash, Arc::clone(&claims));
-                claims
+                let (kid, claims) = verify_signature::<AccessClaims>(&ring, token, Audience::Api, now)?;
+                let verified = Arc::new(Verified { kid, claims: claims.registered });
+                self.verified.insert(hash, Arc::clone(&verified));
+                verified
             }
         };
-        claims.check(&self.issuer, Audience::Api, now).map_err(|_| Refused)?;
-        Ok(claims.sub)
+        verified.claims.check(&self.issuer, Audience::Api, now).map_err(|_| Refused)?;
+        Ok(verified.claims.sub)
     }
 
-    fn verify_signature(&self, token: &str) -> Result<Registered, Refused> {
-        let header = jsonwebtoken::decode_header(token).map_err(|_| Refused)?;
-        if header.typ.as_deref() != Some("JWT") {
-            return Err(Refused);
-        }
-        let key = header.kid.and_then(|kid| self.verifying.get(&kid)).ok_or(Refused)?;
-        let validation = validation(&self.issuer, Audience::Api);
-        let decoded = jsonwebtoken::decode::<AccessClaims>(token, key, &validation).map_err(|_| Refused)?;
-        Ok(decoded.claims.registered)
+    fn ring(&self) -> Arc<Ring> {
+        Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn registered(&self, aud: Audience, sub: PlayerId, life_s: u64, now: Timestamp) -> Registered {
+    fn registered(&self, aud: Audience, sub: PlayerId, now: Timestamp) -> Registered {
         let iat = now.0 / 1000;
         let jti = URL_SAFE_NO_PAD.encode(random::<12>());
-        Registered { iss: self.issuer.clone(), aud, sub, exp: iat + life_s, nbf: iat, iat, jti }
+        Registered { iss: self.issuer.clone(), aud, sub, exp: iat + aud.token_life().as_secs(), nbf: iat, iat, jti }
     }
 
-    fn sign<T: Serialize>(&self, claims: &T) -> Result<String, jsonwebtoken::errors::Error> {
-        let header = Header { kid: Some(self.kid.clone()), ..Header::new(Algorithm::EdDSA) };
-        jsonwebtoken::encode(&header, claims, &self.signing)
+    fn sign(
+        &self,
+        audience: Audience,
+        claims: &impl Serialize,
+        now: Timestamp,
+    ) -> Result<String, jsonwebtoken::errors::Error> {
+        self.ring().signing(now).sign(audience.token_type(), claims)
     }
+}
+
+/// Returns which key has signed it, and what it claims.
+fn verify_signature<T: DeserializeOwned>(
+    ring: &Ring,
+    token: &str,
+    audience: Audience,
+    now: Timestamp,
+) -> Result<(String, T), Refused> {
+    let token = Unverified::parse(token.as_bytes(), limits::TOKEN_BYTES_MAX).map_err(|_| Refused)?;
+    if token.typ.as_deref() != Some(audience.token_type()) {
+        return Err(Refused);
+    }
+    let key = ring.verifying(&token.kid, now).filter(|key| key.has_signed(&token)).ok_or(Refused)?;
+    Ok((key.kid.clone(), token.into_claims().map_err(|_| Refused)?))
 }
 
 /// Chooses the library's cryptography; without it the first token panics. Calling it again changes nothing.
@@ -215,144 +299,22 @@ pub fn random<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// Every field is set: the library's defaults are lenient. [`Registered::check`] alone judges the times, at the time that it is
-/// given; the library would read the clock once more.
-fn validation(issuer: &str, audience: Audience) -> Validation {
-    let mut validation = Validation::new(Algorithm::EdDSA);
-    validation.algorithms = vec![Algorithm::EdDSA];
-    validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
-    validation.set_audience(&[audience.as_str()]);
-    validation.set_issuer(&[issuer]);
-    validation.sub = None;
-    validation.reject_tokens_expiring_in_less_than = 0;
-    validation.validate_exp = false;
-    validation.validate_nbf = false;
-    validation.validate_aud = true;
-    validation
+/// Bytes in lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// RFC 7638: the SHA-256 of the key's required members in lexical order.
-fn thumbprint(x: &str) -> String {
-    let members = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}"#);
-    URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, members.as_bytes()))
-}
-
-fn new_key() -> Result<Vec<u8>, KeyError> {
-    let random = aws_lc_rs::rand::SystemRandom::new();
-    let document = Ed25519KeyPair::generate_pkcs8(&random).map_err(|_| KeyError::Unreadable)?;
-    Ok(document.as_ref().to_vec())
-}
-
-/// Makes a file that only its owner can read. It has its name once it is whole: a crash leaves no half of it. If somebody else
-/// was faster, theirs stays.
-fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{:016x}", u64::from_be_bytes(random())));
-    let temporary = Path::new(&name);
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(temporary)?;
-    let linked = file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| hard_link(temporary, path));
-    remove_file(temporary)?;
-    linked.or_else(|error| if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
-}
-
-fn read_private(path: &Path) -> Result<Vec<u8>, KeyError> {
-    let file = File::open(path)?;
-    #[cfg(unix)]
-    if std::os::unix::fs::PermissionsExt::mode(&file.metadata()?.permissions()) & 0o077 != 0 {
-        return Err(KeyError::Exposed);
+/// Exactly `N` bytes in hexadecimal.
+pub(crate) fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != 2 * N || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
     }
-    let mut key = Vec::new();
-    file.take(KEY_BYTES_MAX).read_to_end(&mut key)?;
-    Ok(key)
+    let mut bytes = [0; N];
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
+    }
+    Some(bytes)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::wall;
-
-    fn player() -> PlayerId {
-        PlayerId::from_bytes([7; 16])
-    }
-
-    #[test]
-    fn an_access_token_is_verified_and_one_for_a_relay_or_of_another_key_is_not() {
-        let auth = Auth::ephemeral().unwrap();
-        let token = auth.access_token(player(), wall()).unwrap();
-        assert!(token.len() <= limits::TOKEN_BYTES_MAX);
-        assert_eq!(auth.verify_access(&token, wall()), Ok(player()));
-        assert_eq!(Auth::ephemeral().unwrap().verify_access(&token, wall()), Err(Refused), "another key");
-        let relay = auth.relay_token(player(), LobbyId::from_bytes([1; 16]), ConnectionId(0), wall()).unwrap();
-        assert_eq!(auth.verify_access(&relay, wall()), Err(Refused), "another audience");
-        let old = auth.access_token(player(), Timestamp(0)).unwrap();
-        assert_eq!(auth.verify_access(&old, wall()), Err(Refused), "expired");
-        assert_eq!(auth.verify_access("", wall()), Err(Refused));
-    }
-
-    #[test]
-    fn a_token_that_was_verified_before_is_judged_by_its_times_anew_and_a_changed_one_is_another() {
-        let auth = Auth::ephemeral().unwrap();
-        let (token, now) = (auth.access_token(player(), wall()).unwrap(), wall());
-        assert_eq!(auth.verify_access(&token, now), Ok(player()));
-        assert_eq!(auth.verify_access(&token, now), Ok(player()));
-        assert_eq!(auth.verify_access(&token, now.after(2 * limits::ACCESS_TOKEN_LIFE)), Err(Refused), "expired since");
-        let mut changed = token.clone();
-        let last = changed.pop().unwrap();
-        changed.push(if last == 'A' { 'Q' } else { 'A' });
-        assert_eq!(auth.verify_access(&changed, now), Err(Refused));
-        assert_eq!(auth.verified.len(), 1, "what is refused is not remembered");
-    }
-
-    #[test]
-    fn a_token_is_judged_by_the_time_that_is_given_and_by_no_other_clock() {
-        let auth = Auth::ephemeral().unwrap();
-        for at in [Timestamp(1_000_000), wall(), Timestamp(9_000_000_000_000)] {
-            let token = auth.access_token(player(), at).unwrap();
-            assert_eq!(auth.verify_access(&token, at), Ok(player()));
-            assert_eq!(auth.verify_access(&token, at.after(2 * limits::ACCESS_TOKEN_LIFE)), Err(Refused), "expired");
-            assert_eq!(auth.verify_access(&token, Timestamp(at.0 - 60_000)), Err(Refused), "not yet");
-        }
-    }
-
-    #[test]
-    fn a_token_signed_with_another_algorithm_is_refused() {
-        let auth = Auth::ephemeral().unwrap();
-        let registered = auth.registered(Audience::Api, player(), 900, wall());
-        let header = Header { kid: Some(auth.kid.clone()), ..Header::new(Algorithm::HS256) };
-        let secret = EncodingKey::from_secret(auth.jwks["keys"][0]["x"].as_str().unwrap().as_bytes());
-        let token = jsonwebtoken::encode(&header, &AccessClaims { registered }, &secret).unwrap();
-        assert_eq!(auth.verify_access(&token, wall()), Err(Refused));
-    }
-
-    #[test]
-    fn the_relay_takes_the_published_keys() {
-        let auth = Auth::ephemeral().unwrap();
-        let verifier = relay::Verifier::from_jwks(&auth.jwks(), auth.issuer()).unwrap();
-        let lobby = LobbyId::from_bytes([1; 16]);
-        let token = auth.relay_token(player(), lobby, ConnectionId(3), wall()).unwrap();
-        let claims = verifier.verify_member(token.as_bytes()).unwrap();
-        assert_eq!((claims.lobby, claims.connection), (lobby, ConnectionId(3)));
-    }
-
-    #[test]
-    #[cfg(unix)]
-    fn the_key_is_kept_in_a_private_file_and_a_readable_one_is_refused() {
-        use std::os::unix::fs::PermissionsExt;
-        let folder = std::env::temp_dir().join(format!("understudy-{:016x}", u64::from_be_bytes(random())));
-        std::fs::create_dir(&folder).unwrap();
-        let path = folder.join("key.der");
-        let kid = Auth::open(&path).unwrap().kid;
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(Auth::open(&path).unwrap().kid, kid, "the same key after a restart");
-        write_private(&path, &new_key().unwrap()).unwrap();
-        assert_eq!(Auth::open(&path).unwrap().kid, kid, "whoever is first stays");
-        assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 1, "nothing else is left");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(matches!(Auth::open(&path), Err(KeyError::Exposed)));
-        std::fs::remove_dir_all(&folder).unwrap();
-    }
-}
+mod tests;

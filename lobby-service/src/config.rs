@@ -4,6 +4,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::identity::Identity;
+use crate::limits::Limits;
+use crate::listener::ListenerLimits;
+use crate::operating::Operating;
+
 /// Where the API listens.
 pub const HTTP_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 /// Where the relay in this process listens: STUN's port, which firewalls often let through. It speaks no STUN.
@@ -97,12 +102,22 @@ pub struct Config {
     pub key: Key,
     /// The relay in this process, if any.
     pub relay: Option<Relay>,
+    /// Origins of web pages that may use the API, beside its own: `https://game.example`, or `*`.
+    pub allowed_origins: Vec<String>,
     /// What relays in other processes show to register; without it none can.
     pub relay_secret: Option<Secret>,
+    /// What whoever connects may take, and TLS.
+    pub listener: ListenerLimits,
+    /// Keys and tokens.
+    pub identity: Identity,
+    /// How much anybody may ask for.
+    pub limits: Limits,
+    /// What operators choose for themselves.
+    pub operating: Operating,
 }
 
 impl Config {
-    /// Everything in memory, on ports that the system chooses.
+    /// Everything in memory, on ports that the system chooses, without limits.
     #[must_use]
     pub fn ephemeral() -> Self {
         let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -113,7 +128,13 @@ impl Config {
             closed_lobbies_kept: CLOSED_LOBBIES_KEPT,
             key: Key::Ephemeral,
             relay: Some(Relay { listen: any_port, advertise: None }),
+            allowed_origins: Vec::new(),
             relay_secret: None,
+            // Whoever uses it comes from one address.
+            listener: ListenerLimits { connections_per_address_max: 0, ..ListenerLimits::default() },
+            identity: Identity::default(),
+            limits: Limits::off(),
+            operating: Operating::default(),
         }
     }
 }

@@ -1,17 +1,20 @@
 //! Problems: what a caller is told when something is refused or fails (RFC 9457).
 
+use std::num::NonZeroU32;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use protocol::error::{ErrorCode, Rejection};
-use protocol::id::{ConnectionId, HostEpoch};
+use protocol::id::{ConnectionId, EventSeq, HostEpoch};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::limits::Refused;
 use crate::service::Error;
 use crate::store::{SnapshotRefusal, StoreError};
 
 /// Seconds after which a caller may come back: an outage of the database is rarely shorter.
-const RETRY_AFTER_S: u32 = 1;
+const RETRY_AFTER_S: NonZeroU32 = NonZeroU32::MIN;
 
 /// Why a request was refused, or failed. `code` never changes its meaning; `detail` is for people.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -26,19 +29,26 @@ pub struct Problem {
     /// What went wrong, for programs.
     code: ErrorCode,
     /// What went wrong, for people.
-    detail: String,
+    detail: Box<str>,
     /// With `invalid`: which field.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'static str>,
     /// With `stale_epoch`: the lobby's epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     current_epoch: Option<HostEpoch>,
+    /// With `precondition_failed`: the lobby's version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    current_version: Option<EventSeq>,
     /// With `stale_epoch`: the lobby's host, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     host: Option<ConnectionId>,
-    /// With `unavailable`: seconds to wait, as the header says too.
+    /// With `unavailable` and `rate_limited`: seconds to wait, as the header says too.
     #[serde(skip_serializing_if = "Option::is_none")]
-    retry_after_s: Option<u32>,
+    #[schema(value_type = Option<u32>)]
+    retry_after_s: Option<NonZeroU32>,
+    /// With `rate_limited`: by which rate, for the headers that say where the caller stands.
+    #[serde(skip)]
+    refused: Option<Box<Refused>>,
 }
 
 impl Problem {
@@ -51,11 +61,13 @@ impl Problem {
             title: title.unwrap_or("Error"),
             status: code.status(),
             code,
-            detail: detail.into(),
+            detail: detail.into().into(),
             field: None,
             current_epoch: None,
+            current_version: None,
             host: None,
             retry_after_s: (code == ErrorCode::Unavailable).then_some(RETRY_AFTER_S),
+            refused: None,
         }
     }
 }
@@ -65,13 +77,32 @@ impl From<Rejection> for Problem {
         let problem = Self::new(rejection.code(), rejection.to_string());
         match rejection {
             Rejection::StaleEpoch { current, host } => Self { current_epoch: Some(current), host, ..problem },
-            Rejection::Invalid { field, .. } => Self { field: Some(field), ..problem },
+            Rejection::Invalid { field, .. } | Rejection::TooMuch { what: field } => {
+                Self { field: Some(field), ..problem }
+            }
+            Rejection::Changed { current } => Self { current_version: Some(current), ..problem },
             Rejection::NotHost(_)
             | Rejection::NotMember
+            | Rejection::Unknown
             | Rejection::Full(_)
+            | Rejection::Locked
+            | Rejection::WrongPassword
+            | Rejection::SeatTaken
+            | Rejection::WrongSecret
+            | Rejection::NotEligible(_)
+            | Rejection::NobodyEligible
+            | Rejection::Banned(_)
             | Rejection::Closed
             | Rejection::BuildMismatch { .. } => problem,
         }
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        let retry_after_s = refused.retry_after_s();
+        let problem = Self::new(ErrorCode::RateLimited, "too much in too short a time; come back later");
+        Self { retry_after_s: Some(retry_after_s), refused: Some(refused.into()), ..problem }
     }
 }
 
@@ -100,7 +131,12 @@ impl From<Error> for Problem {
             Error::Snapshot(refusal) => return refusal.into(),
             Error::NotFound => ErrorCode::NotFound,
             Error::Unauthenticated => ErrorCode::Unauthenticated,
-            Error::Busy => ErrorCode::Unavailable,
+            Error::EpochRequired => ErrorCode::EpochRequired,
+            Error::NoOpenLobbies => ErrorCode::NoOpenLobbies,
+            Error::KeyReused => ErrorCode::IdempotencyKeyReused,
+            Error::RefreshReused => ErrorCode::RefreshReused,
+            Error::Quota(_) => ErrorCode::QuotaExceeded,
+            Error::Busy | Error::IssuerAway => ErrorCode::Unavailable,
             Error::Store(ref error) => {
                 tracing::error!(error = error as &dyn std::error::Error, "the store has failed");
                 match error {
@@ -123,9 +159,12 @@ impl From<Error> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        let retry_after = self.retry_after_s.map(HeaderValue::from);
-        let is_unauthenticated = self.code == ErrorCode::Unauthenticated;
-        let mut response = (status, axum::Json(self)).into_response();
+        let retry_after = self.retry_after_s.map(|seconds| HeaderValue::from(seconds.get()));
+        let is_unauthenticated = status == StatusCode::UNAUTHORIZED;
+        let mut response = (status, axum::Json(&self)).into_response();
+        if let Some(refused) = self.refused {
+            response.extensions_mut().insert(*refused);
+        }
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = retry_after {

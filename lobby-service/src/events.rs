@@ -10,8 +10,8 @@ use std::time::Instant;
 use axum::extract::ws::Utf8Bytes;
 use protocol::commit::{Head, Version};
 use protocol::id::{ConnectionId, EventSeq, InstanceId, LobbyId};
-use protocol::lobby::HostState;
-use protocol::message::{Event, EventBody, ServerMessage};
+use protocol::lobby::{HostState, LeaveReason};
+use protocol::message::{Audience, CloseReason, Event, EventBody, ServerMessage};
 use protocol::suspicion::Suspicion;
 use tokio::sync::watch;
 
@@ -27,8 +27,8 @@ const SHARDS: usize = 16;
 pub(crate) enum Ends {
     /// Nothing.
     Nothing,
-    /// The seat of one who left.
-    Seat(ConnectionId),
+    /// The seat of one who left, and why its socket is closed.
+    Seat(ConnectionId, CloseReason),
     /// The lobby.
     Lobby,
 }
@@ -38,19 +38,43 @@ pub(crate) enum Ends {
 pub(crate) struct Published {
     pub(crate) seq: EventSeq,
     pub(crate) ends: Ends,
-    pub(crate) text: Utf8Bytes,
+    /// Who gets `text`; the others get `hidden`.
+    pub(crate) audience: Audience,
+    text: Utf8Bytes,
+    hidden: Option<Utf8Bytes>,
 }
 
 impl Published {
     pub(crate) fn new(event: Event) -> Self {
-        let (seq, ends) = (event.seq, ends(&event.body));
-        Self { seq, ends, text: write(&ServerMessage::Event(event)) }
+        let (seq, ends, audience) = (event.seq, ends(&event.body), event.body.audience());
+        let hidden = (audience != Audience::All).then(|| Event { body: EventBody::Hidden, ..event.clone() });
+        let hidden = hidden.map(|event| write(&ServerMessage::Event(event)));
+        Self { seq, ends, audience, text: write(&ServerMessage::Event(event)), hidden }
+    }
+
+    /// The message for a member, who may be the host.
+    pub(crate) fn text_for(&self, member: ConnectionId, is_host: bool) -> &Utf8Bytes {
+        let sees = match self.audience {
+            Audience::All => true,
+            Audience::Host => is_host,
+            Audience::Member(connection) => connection == member,
+        };
+        self.hidden.as_ref().filter(|_| !sees).unwrap_or(&self.text)
+    }
+}
+
+/// Why the socket of one who left is closed.
+pub(crate) const fn farewell(reason: LeaveReason) -> CloseReason {
+    match reason {
+        LeaveReason::Left | LeaveReason::Removed => CloseReason::NotMember,
+        LeaveReason::Kicked => CloseReason::Kicked,
+        LeaveReason::Banned => CloseReason::Banned,
     }
 }
 
 const fn ends(body: &EventBody) -> Ends {
     match body {
-        EventBody::MemberLeft { connection, .. } => Ends::Seat(*connection),
+        EventBody::MemberLeft { connection, reason, .. } => Ends::Seat(*connection, farewell(*reason)),
         EventBody::LobbyClosed => Ends::Lobby,
         EventBody::MemberJoined { .. }
         | EventBody::MemberChanged { .. }
@@ -63,7 +87,16 @@ const fn ends(body: &EventBody) -> Ends {
         | EventBody::HostReady { .. }
         | EventBody::ElectionFailed { .. }
         | EventBody::HostParked { .. }
-        | EventBody::SuccessorChanged { .. } => Ends::Nothing,
+        | EventBody::SuccessorChanged { .. }
+        | EventBody::LobbyChanged { .. }
+        | EventBody::DataChanged { .. }
+        | EventBody::PrivateDataChanged { .. }
+        | EventBody::MemberDataChanged { .. }
+        | EventBody::MemberPrivateDataChanged { .. }
+        | EventBody::JoinCodeChanged { .. }
+        | EventBody::PlayerBanned { .. }
+        | EventBody::PlayerUnbanned { .. }
+        | EventBody::Hidden => Ends::Nothing,
     }
 }
 
@@ -121,6 +154,11 @@ impl Rooms {
     /// Whether anybody listens to anything.
     pub(crate) fn is_empty(&self) -> bool {
         self.shards.iter().all(|shard| lock(shard).is_empty())
+    }
+
+    /// Lobbies that somebody listens to.
+    pub(crate) fn count(&self) -> usize {
+        self.shards.iter().map(|shard| lock(shard).len()).sum()
     }
 
     /// The lobbies that somebody listens to, with the versions that are known here.

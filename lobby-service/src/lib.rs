@@ -6,6 +6,8 @@
 //!
 //! [`start`] runs the whole service on the calling runtime; `main.rs` is its process.
 
+pub mod admin;
+pub mod arguments;
 pub mod auth;
 pub mod clock;
 pub mod config;
@@ -13,9 +15,17 @@ pub mod error;
 mod events;
 mod heads;
 pub mod http;
+pub mod identity;
 mod instances;
+pub mod limits;
+pub mod listener;
+pub mod logging;
+pub mod metrics;
+mod migrations;
 mod news;
+pub mod operating;
 mod presence;
+pub mod probe;
 mod relays;
 pub mod service;
 mod socket;
@@ -23,20 +33,23 @@ pub mod store;
 mod sweeper;
 mod writer;
 
-use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
+use axum::Router;
 use futures_util::FutureExt;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 
-use auth::{Auth, KeyError};
-use config::{Config, Database, Key};
+use auth::{AdminToken, Auth, AuthError, KeyError};
+use config::{Config, Database};
+use listener::{ListenerLimits, Tls, TlsError};
+use migrations::Exporter;
+use operating::Collector;
 use service::Service;
 use store::memory::MemoryStore;
 use store::postgres::{Options, PostgresStore};
@@ -51,9 +64,12 @@ const TASK_PAUSE: Duration = Duration::from_secs(1);
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Its key.
+    /// Its keys, or the issuers whose tokens it takes.
     #[error(transparent)]
-    Key(#[from] KeyError),
+    Auth(#[from] AuthError),
+    /// The admin token.
+    #[error("the admin token cannot be used")]
+    AdminToken(#[source] KeyError),
     /// Its store.
     #[error("the database cannot be used")]
     Store(#[from] StoreError),
@@ -66,6 +82,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
+    /// Its TLS certificate.
+    #[error("TLS cannot be used")]
+    Tls(#[from] TlsError),
     /// Its relay.
     #[error("the relay cannot be started on {address}")]
     Relay {
@@ -75,9 +94,9 @@ pub enum StartError {
         #[source]
         source: std::io::Error,
     },
-    /// Its own keys, as the relay sees them.
-    #[error("the relay does not take the service's keys")]
-    RelayKeys(#[from] relay::VerifierError),
+    /// The client that sends traces.
+    #[error("traces cannot be sent")]
+    Traces(#[source] reqwest::Error),
 }
 
 /// A running service.
@@ -87,6 +106,8 @@ pub struct Running {
     pub http: SocketAddr,
     /// Where the relay in this process listens, if there is one.
     pub relay: Option<SocketAddr>,
+    /// Where the admin API listens, if it does.
+    pub admin: Option<SocketAddr>,
     service: Arc<Service>,
     /// Dropping it, or sending, ends the server.
     stop: oneshot::Sender<()>,
@@ -100,16 +121,32 @@ pub struct Running {
 /// # Errors
 /// [`StartError`].
 pub async fn start(config: Config) -> Result<Running, StartError> {
-    auth::install_provider();
-    let auth = match &config.key {
-        Key::File(path) => Auth::open(path)?,
-        Key::Ephemeral => Auth::ephemeral()?,
+    begin(config, None).await
+}
+
+/// As [`start`], on a store that is open already, whatever the configuration says of one.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn start_on(config: Config, store: Arc<dyn Store>) -> Result<Running, StartError> {
+    begin(config, Some(store)).await
+}
+
+async fn begin(config: Config, store: Option<Arc<dyn Store>>) -> Result<Running, StartError> {
+    let auth = Auth::new(&config.key, &config.identity)?;
+    let tls = Tls::open(&config.listener)?;
+    let store = match store {
+        Some(store) => store,
+        None => open(&config).await?,
     };
-    let store = open(&config).await?;
     let listening = |source| StartError::Listen { address: config.listen, source };
-    let listener = TcpListener::bind(config.listen).await.map_err(listening)?;
-    let http = listener.local_addr().map_err(listening)?;
-    let service = Service::new(store, auth);
+    let operators = match config.operating.admin_listen {
+        Some(address) => Some(open_admin(address, &config.identity.admin_token_file).await?),
+        None => None,
+    };
+    let socket = TcpListener::bind(config.listen).await.map_err(listening)?;
+    let http = socket.local_addr().map_err(listening)?;
+    let service = Service::new(store, auth, config.limits);
     instances::begin(&service).await?;
     let mut tasks = JoinSet::new();
     let relay_running = match &config.relay {
@@ -121,11 +158,25 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     tasks.spawn(again_and_again("presence", &service, presence::watch));
     tasks.spawn(again_and_again("lease", &service, instances::keep));
     tasks.spawn(again_and_again("news out", &service, news::tell));
+    tasks.spawn(again_and_again("keys", &service, auth::keep_keys));
     tasks.spawn(again_and_again("news in", &service, news::hear));
+    if let Some(tls) = &tls {
+        tasks.spawn(listener::tls::renew(Arc::clone(tls)));
+    }
+    if let Some(Collector(collector)) = config.operating.traces {
+        let (exporter, exports) = Exporter::new(collector).map_err(StartError::Traces)?;
+        service.migrations.export_to(exporter);
+        tasks.spawn(exports.run(Arc::clone(&service)));
+    }
+    let admin = operators.map(|(listener, address, token)| {
+        tasks.spawn(admin::serve(listener, Arc::clone(&service), token, config.listener.clone()));
+        address
+    });
     let (stop, stopped) = oneshot::channel();
-    let server = tokio::spawn(serve(listener, Arc::clone(&service), config.relay_secret, stopped));
+    let router = http::router(&service, config.relay_secret, config.allowed_origins);
+    let server = tokio::spawn(serve(socket, router, config.listener, tls, Arc::clone(&service), stopped));
     let relay = relay_running.as_ref().map(|relay| relay.address);
-    Ok(Running { http, relay, service, stop, server, relay_running, tasks })
+    Ok(Running { http, relay, admin, service, stop, server, relay_running, tasks })
 }
 
 /// Runs what never ends. If a bug ends it all the same, it is run again: without it the service would look well and not be.
@@ -165,12 +216,20 @@ pub async fn migrate(config: &Config) -> Result<(), StoreError> {
     Ok(())
 }
 
+async fn open_admin(address: SocketAddr, token: &Path) -> Result<(TcpListener, SocketAddr, AdminToken), StartError> {
+    let token = AdminToken::open(token).map_err(StartError::AdminToken)?;
+    let listening = |source| StartError::Listen { address, source };
+    let listener = TcpListener::bind(address).await.map_err(listening)?;
+    let bound = listener.local_addr().map_err(listening)?;
+    Ok((listener, bound, token))
+}
+
 async fn start_relay(
     service: &Arc<Service>,
     choice: &config::Relay,
     tasks: &mut JoinSet<()>,
 ) -> Result<relay::Running, StartError> {
-    let verifier = relay::Verifier::from_jwks(&service.auth.jwks(), service.auth.issuer())?;
+    let verifier = service.auth.relay_verifier();
     let config = relay::Config { listen: choice.listen, ..relay::Config::default() };
     let mut running =
         relay::start(config, verifier).await.map_err(|source| StartError::Relay { address: choice.listen, source })?;
@@ -191,26 +250,19 @@ async fn start_relay(
 }
 
 async fn serve(
-    listener: TcpListener,
+    socket: TcpListener,
+    router: Router,
+    limits: ListenerLimits,
+    tls: Option<Arc<Tls>>,
     service: Arc<Service>,
-    relay_secret: Option<config::Secret>,
     stopped: oneshot::Receiver<()>,
 ) {
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a socket keeps its delay");
-        }
-    });
-    let router = http::router(Arc::clone(&service), relay_secret);
     let stop = async move {
         // An error means that the handle was dropped: the end as well.
         let _ = stopped.await;
         service.stop();
     };
-    let served = axum::serve(listener, router).with_graceful_shutdown(stop).into_future();
-    if let Err(error) = served.await {
-        tracing::error!(%error, "the server has ended");
-    }
+    listener::serve(socket, router, limits, tls, stop).await;
 }
 
 impl Running {

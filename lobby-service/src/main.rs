@@ -1,119 +1,83 @@
 //! The lobby service as a process, with a relay in it. `lobby-service --help` names all choices.
 
-use std::io::{IsTerminal, Write};
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::io::Write;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::Parser;
-use lobby_service::config::{CLOSED_LOBBIES_KEPT, Config, Database, HTTP_LISTEN, Key, RELAY_LISTEN, Relay, Secret};
-use lobby_service::{Running, auth, http};
-use tracing_subscriber::EnvFilter;
+use lobby_service::arguments::{Arguments, Settings, Task, Unreadable};
+use lobby_service::{Running, admin, arguments, auth, http, logging, probe};
 
-/// The environment variable that may hold the relays' secret.
-const RELAY_SECRET: &str = "UNDERSTUDY_RELAY_SECRET";
-
-/// Keeps lobbies, and the game alive when a host is lost.
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Arguments {
-    /// Where the API listens; port 0 lets the system choose.
-    #[arg(long, env = "UNDERSTUDY_LISTEN", default_value_t = HTTP_LISTEN)]
-    listen: SocketAddr,
-    /// Where lobbies are kept: sqlite://PATH for one service; postgres://USER:PASSWORD@HOST/NAME for any number of instances, which
-    /// share a key file as well; memory: for nowhere.
-    #[arg(long, env = "DATABASE_URL", default_value = "sqlite://./understudy.db", hide_env_values = true)]
-    database: Database,
-    /// Starts on a Postgres whose fsync or synchronous_commit is off: after a crash it may have lost what was acknowledged.
-    #[arg(long, env = "UNDERSTUDY_ALLOW_UNSAFE_DATABASE")]
-    allow_unsafe_database: bool,
-    /// Seconds for which a closed lobby is kept. Its last events explain why it is gone.
-    #[arg(long, env = "UNDERSTUDY_KEEP_CLOSED_LOBBIES_S", default_value_t = CLOSED_LOBBIES_KEPT.as_secs())]
-    keep_closed_lobbies_s: u64,
-    /// Brings the database's tables up to date and ends.
-    #[arg(long)]
-    migrate_only: bool,
-    /// The signing key, made at the first start.
-    #[arg(long, env = "UNDERSTUDY_KEY_FILE", default_value = "./understudy-key.der")]
-    key_file: PathBuf,
-    /// Where the relay in this process listens (UDP); port 0 lets the system choose.
-    #[arg(long, env = "UNDERSTUDY_RELAY_LISTEN", default_value_t = RELAY_LISTEN)]
-    relay_listen: SocketAddr,
-    /// The address of that relay that peers are told, if it is not the bound one.
-    #[arg(long, env = "UNDERSTUDY_RELAY_ADVERTISE")]
-    relay_advertise: Option<String>,
-    /// Runs no relay in this process.
-    #[arg(long, env = "UNDERSTUDY_NO_RELAY")]
-    no_relay: bool,
-    /// File that holds what relays of other processes show to register. Without it UNDERSTUDY_RELAY_SECRET counts, if it is set:
-    /// the command line, which everybody on the machine can read, never holds the secret itself.
-    #[arg(long, env = "UNDERSTUDY_RELAY_SECRET_FILE")]
-    relay_secret_file: Option<PathBuf>,
-    /// What is logged, as in RUST_LOG.
-    #[arg(long, env = "UNDERSTUDY_LOG", default_value = "info")]
-    log: String,
-    /// Prints the API's description (OpenAPI) and ends.
-    #[arg(long)]
-    print_openapi: bool,
-}
-
-impl Arguments {
-    fn config(self) -> std::io::Result<Config> {
-        let relay_secret = self.relay_secret()?;
-        let relay = Relay { listen: self.relay_listen, advertise: self.relay_advertise };
-        Ok(Config {
-            listen: self.listen,
-            database: self.database,
-            allow_unsafe_database: self.allow_unsafe_database,
-            closed_lobbies_kept: Duration::from_secs(self.keep_closed_lobbies_s),
-            key: Key::File(self.key_file),
-            relay: (!self.no_relay).then_some(relay),
-            relay_secret,
-        })
-    }
-
-    fn relay_secret(&self) -> std::io::Result<Option<Secret>> {
-        let text = match &self.relay_secret_file {
-            Some(path) => std::fs::read_to_string(path)?,
-            None => std::env::var(RELAY_SECRET).unwrap_or_default(),
-        };
-        Ok(Some(text.trim()).filter(|text| !text.is_empty()).map(Secret::from))
-    }
-}
+/// What ends a process whose options cannot be used.
+const UNUSABLE: u8 = 2;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    match run(arguments) {
+    let settings = match Settings::read(std::env::args_os()) {
+        Ok(settings) => settings,
+        // Help and the version end here too.
+        Err(Unreadable::Given(error)) => error.exit(),
+        Err(error) => {
+            complain(&error);
+            return UNUSABLE.into();
+        }
+    };
+    if settings.arguments.task() == Task::CheckConfig {
+        return check(&settings);
+    }
+    match run(&settings.arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let mut text = error.to_string();
-            let mut cause = error.source();
-            while let Some(error) = cause {
-                text = format!("{text}: {error}");
-                cause = error.source();
-            }
-            // The log may not be there yet. If nobody reads the errors either, nobody can be told.
-            let _ = writeln!(std::io::stderr(), "lobby-service: {text}");
+            complain(&*error);
             ExitCode::FAILURE
         }
     }
 }
 
-fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
-    if arguments.print_openapi {
-        return Ok(writeln!(std::io::stdout(), "{}", http::description().to_pretty_json()?)?);
+/// The log may not be there yet. If nobody reads the errors either, nobody can be told.
+fn complain(error: &dyn std::error::Error) {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
     }
-    let filter = EnvFilter::try_new(&arguments.log)?;
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
-    auth::install_provider();
-    tokio::runtime::Runtime::new()?.block_on(async {
-        if arguments.migrate_only {
-            return Ok(lobby_service::migrate(&arguments.config()?).await?);
+    let _ = writeln!(std::io::stderr(), "lobby-service: {text}");
+}
+
+fn check(settings: &Settings) -> ExitCode {
+    if let Err(error) = settings.describe(std::io::stdout()) {
+        complain(&error);
+        return ExitCode::FAILURE;
+    }
+    let problems = settings.arguments.problems();
+    problems.iter().for_each(|problem| complain(problem));
+    if problems.is_empty() { ExitCode::SUCCESS } else { UNUSABLE.into() }
+}
+
+fn run(choices: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
+    let print = |text: String| writeln!(std::io::stdout(), "{}", text.trim_end());
+    match choices.task() {
+        Task::PrintOpenApi => return Ok(print(http::description().to_pretty_json()?)?),
+        Task::PrintAdminOpenApi => return Ok(print(admin::description().to_pretty_json()?)?),
+        Task::PrintExampleConfig => return Ok(print(arguments::example())?),
+        Task::RotateKey => {
+            let (file, wait) = choices.rotate_key()?;
+            return Ok(print(format!("{} is the next signing key; it signs in {} s", file.display(), wait.as_secs()))?);
         }
-        let running = lobby_service::start(arguments.config()?).await?;
-        announce(&running)?;
+        Task::Probe => {
+            let admin = choices.config()?.operating.admin_listen;
+            return Ok(tokio::runtime::Runtime::new()?.block_on(probe::probe(admin))?);
+        }
+        Task::Serve | Task::Migrate | Task::CheckConfig => {}
+    }
+    logging::start(choices.log_filter()?, choices.log_format())?;
+    auth::install_provider();
+    let config = choices.config()?;
+    tokio::runtime::Runtime::new()?.block_on(async {
+        if choices.task() == Task::Migrate {
+            return Ok(lobby_service::migrate(&config).await?);
+        }
+        let scheme = config.listener.scheme();
+        let running = lobby_service::start(config).await?;
+        announce(&running, scheme)?;
         until_told_to_stop().await?;
         tracing::info!("stopping");
         running.stop().await;
@@ -122,12 +86,13 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// One line for programs that started us on port 0.
-fn announce(running: &Running) -> std::io::Result<()> {
+fn announce(running: &Running, scheme: &str) -> std::io::Result<()> {
+    let admin = running.admin.map(|address| format!(" admin={address}")).unwrap_or_default();
     let relay = running.relay.map(|address| format!(" relay={address}")).unwrap_or_default();
     let mut stdout = std::io::stdout();
-    writeln!(stdout, "lobby-service: listening http={}{relay}", running.http)?;
+    writeln!(stdout, "lobby-service: listening http={}{relay}{admin}", running.http)?;
     stdout.flush()?;
-    tracing::info!("the API's documentation is at http://{}/docs/", running.http);
+    tracing::info!("the API's documentation is at {scheme}://{}/docs/", running.http);
     Ok(())
 }
 

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use protocol::commit::{Head, Version};
 use protocol::id::{ConnectionId, HostEpoch, InstanceId, LobbyId, PeerKey};
 use protocol::limits;
-use protocol::message::CloseReason;
+use protocol::message::{CloseReason, Event, EventBody};
 use protocol::presence::{Lost, Presence, Seat, SocketId};
 use tokio::sync::watch;
 
+use crate::events::farewell;
 use crate::service::Service;
 
 /// If the task wakes this much later than it wished to, the process (or the machine) was stopped for a while, and what did
@@ -40,6 +41,15 @@ struct State {
     pulse: Instant,
     /// It was stopped since, and nobody was told yet.
     has_stalled: bool,
+}
+
+/// Why a member's socket is closed that has left by these events, or by others that are not known.
+fn farewell_to(member: ConnectionId, events: &[Event]) -> CloseReason {
+    let reason = |event: &Event| {
+        let EventBody::MemberLeft { connection, reason, .. } = event.body else { return None };
+        (connection == member).then(|| farewell(reason))
+    };
+    events.iter().rev().find_map(reason).unwrap_or(CloseReason::NotMember)
 }
 
 /// The leases and the sockets of all members.
@@ -89,7 +99,7 @@ impl Leases {
     }
 
     /// A lobby was saved: whoever has left it, or is heard by another instance now, is let go here. Nobody is lost by it.
-    pub(crate) fn let_go(&self, head: &Head) {
+    pub(crate) fn let_go(&self, head: &Head, events: &[Event]) {
         let mut state = self.lock();
         let (id, here) = (head.lobby.id(), state.machine.instance());
         let seats = (id, ConnectionId(0))..=(id, ConnectionId(u32::MAX));
@@ -97,7 +107,7 @@ impl Leases {
         let before = state.held_since.range(seats).filter(|&(_, &since)| since < head.version);
         let gone = |&(&seat, _): &(&Seat, &Version)| match head.lobby.holder_of(seat.1) {
             Some(holder) => (holder != here).then_some((seat, CloseReason::Replaced)),
-            None => (!head.lobby.has_member(seat.1)).then_some((seat, CloseReason::NotMember)),
+            None => (!head.lobby.has_member(seat.1)).then(|| (seat, farewell_to(seat.1, events))),
         };
         let gone: Vec<_> = before.filter_map(|held| gone(&held)).collect();
         for (seat, reason) in gone {
@@ -205,9 +215,21 @@ impl Leases {
         self.lock().close_all(reason);
     }
 
+    /// Closes so many sockets that are not being closed yet.
+    pub(crate) fn close_some(&self, count: usize, reason: CloseReason) {
+        let state = self.lock();
+        let open = state.sockets.iter().filter(|(_, signals)| signals.borrow().close.is_none());
+        open.take(count).for_each(|(&socket, _)| state.close(socket, reason));
+    }
+
     /// Open sockets.
     pub(crate) fn socket_count(&self) -> usize {
         self.lock().sockets.len()
+    }
+
+    /// Members that are looked after here.
+    pub(crate) fn seat_count(&self) -> usize {
+        self.lock().machine.len()
     }
 
     /// Whether the process was stopped for a while since the last call. What queued up meanwhile says nothing about the members.

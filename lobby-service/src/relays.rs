@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use protocol::id::{ConnectionId, LobbyId};
 use protocol::limits;
 pub(crate) use relay::Order;
+use serde::Serialize;
 use tokio::sync::mpsc;
+use utoipa::ToSchema;
 
 /// Relays of one service.
 const RELAYS_MAX: usize = 64;
@@ -35,6 +37,29 @@ enum Link {
 struct Relay {
     address: String,
     link: Link,
+}
+
+/// A relay, to operators.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RelayView {
+    /// Where peers reach it.
+    address: String,
+    /// How it is reached from here.
+    link: LinkView,
+    /// Orders that it has not taken yet.
+    orders_waiting: usize,
+}
+
+/// How a relay is reached.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum LinkView {
+    /// It runs in the process of this instance.
+    Local,
+    /// Its control socket is open.
+    Registered,
+    /// Its control socket has ended a moment ago; peers are still sent there.
+    Gone,
 }
 
 #[derive(Debug, Default)]
@@ -94,6 +119,25 @@ impl Relays {
         addresses.sort_by_cached_key(|address| (Some(&**address) != met, rank(lobby, address)));
         addresses.dedup();
         addresses
+    }
+
+    /// All of them, as operators see them.
+    pub(crate) fn list(&self) -> Vec<RelayView> {
+        let waiting = |orders: &mpsc::Sender<Order>| orders.max_capacity() - orders.capacity();
+        let view = |relay: &Relay| {
+            let (link, orders_waiting) = match &relay.link {
+                Link::Local { orders, .. } => (LinkView::Local, waiting(orders)),
+                Link::Remote(orders) => (LinkView::Registered, waiting(orders)),
+                Link::Gone(_) => (LinkView::Gone, 0),
+            };
+            RelayView { address: relay.address.clone(), link, orders_waiting }
+        };
+        self.lock().relays.values().map(view).collect()
+    }
+
+    /// Relays that are there.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().relays.values().filter(|relay| !matches!(relay.link, Link::Gone(_))).count()
     }
 
     /// Sends an order to all relays. One of another process that does not take it has to register anew.

@@ -4,9 +4,14 @@
 //! stored lobby decides. A command that has begun is finished even if its caller is gone, so that nothing is saved and then not
 //! published.
 
+mod api_keys;
 mod commands;
+mod find;
 mod host;
 mod lobbies;
+mod manage;
+mod overview;
+mod passwords;
 mod players;
 mod seat;
 mod snapshots;
@@ -31,6 +36,9 @@ use crate::clock::Clock;
 use crate::events::{Published, Rooms};
 use crate::heads::{Heads, Names};
 use crate::instances::Instances;
+use crate::limits::{Limiter, Limits, QuotaExceeded};
+use crate::metrics::Metrics;
+use crate::migrations::Migrations;
 use crate::news::News;
 use crate::presence::Leases;
 use crate::relays::{Order, Relays};
@@ -38,9 +46,13 @@ use crate::store::{Change, NewSnapshot, Newer, SnapshotRefusal, Store, StoreErro
 use crate::sweeper::Deadlines;
 use crate::writer::{AsyncSave, Bounds, Unsaved, Writer};
 
+use api_keys::ApiKeys;
 use commands::Commands;
 pub use host::RelayPass;
-pub use lobbies::{Joined, NewLobby, Profile};
+pub use lobbies::{Foundation, Joined, Profile, ReconnectSecret, Request};
+pub use manage::{Asker, Patch};
+pub use overview::LobbyState;
+use passwords::Passwords;
 pub use players::SignedIn;
 pub(crate) use seat::SeatSocket;
 pub use snapshots::Fetched;
@@ -71,6 +83,24 @@ pub enum Error {
     /// The token is not valid.
     #[error("the token is not valid")]
     Unauthenticated,
+    /// A host does not say on which epoch its request rests.
+    #[error("a host says at which epoch it believes to be: `epoch` is missing")]
+    EpochRequired,
+    /// No lobby that is looked for can be joined.
+    #[error("no lobby that you look for can be joined")]
+    NoOpenLobbies,
+    /// The key of an idempotent request was used for another one.
+    #[error("this Idempotency-Key was used for another request")]
+    KeyReused,
+    /// A refresh token that was used up: its whole family has ended.
+    #[error("this refresh token was used before: all that came from the same sign-in have ended")]
+    RefreshReused,
+    /// The keys of the issuer that a token names cannot be had.
+    #[error("the keys of the token's issuer cannot be had now; try again")]
+    IssuerAway,
+    /// The player has as many lobbies as it may have.
+    #[error(transparent)]
+    Quota(#[from] QuotaExceeded),
     /// Too much at once.
     #[error("too busy; try again")]
     Busy,
@@ -101,6 +131,8 @@ pub struct Service {
     pub clock: Clock,
     /// Its tokens.
     pub auth: Auth,
+    /// What it counts.
+    pub metrics: Metrics,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) leases: Leases,
     pub(crate) rooms: Arc<Rooms>,
@@ -109,7 +141,11 @@ pub struct Service {
     pub(crate) heads: Heads,
     pub(crate) news: News,
     pub(crate) instances: Instances,
+    pub(crate) limiter: Limiter,
+    pub(crate) migrations: Migrations,
     names: Names,
+    passwords: Passwords,
+    api_keys: ApiKeys,
     commands: Commands,
     changes: Writer<Change, Written>,
     new_snapshots: Writer<NewSnapshot, Result<(), SnapshotRefusal>>,
@@ -119,6 +155,7 @@ pub struct Service {
     /// After how many of them every lobby has had its time again.
     resumed: AtomicU64,
     stopping: AtomicBool,
+    draining: overview::Draining,
     /// When the store did what it was asked the last time, since the start.
     stored_at_ms: AtomicU64,
 }
@@ -142,14 +179,17 @@ impl AsyncSave<NewSnapshot, Result<(), SnapshotRefusal>> for SaveSnapshots {
 impl Service {
     /// Makes a service over a store, on the runtime that it is called in, where its two writers run for as long as it is there.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, auth: Auth) -> Arc<Self> {
-        let (changes, saving_changes) = Writer::new(CHANGES, SaveChanges(Arc::clone(&store)));
-        let (new_snapshots, saving_snapshots) = Writer::new(NEW_SNAPSHOTS, SaveSnapshots(Arc::clone(&store)));
+    pub fn new(store: Arc<dyn Store>, auth: Auth, limits: Limits) -> Arc<Self> {
+        let metrics = Metrics::default();
+        let (changes, saving_changes) = Writer::new(CHANGES, metrics.saves("lobbies"), SaveChanges(Arc::clone(&store)));
+        let (new_snapshots, saving_snapshots) =
+            Writer::new(NEW_SNAPSHOTS, metrics.saves("snapshots"), SaveSnapshots(Arc::clone(&store)));
         tokio::spawn(saving_changes);
         tokio::spawn(saving_snapshots);
         Arc::new(Self {
             clock: Clock::start(),
             auth,
+            metrics,
             leases: Leases::new(InstanceId::from_bytes(random())),
             rooms: Arc::default(),
             deadlines: Deadlines::default(),
@@ -157,7 +197,11 @@ impl Service {
             heads: Heads::default(),
             news: News::new(store.is_shared()),
             instances: Instances::default(),
+            limiter: Limiter::new(limits),
+            migrations: Migrations::default(),
             names: Names::default(),
+            passwords: Passwords::default(),
+            api_keys: ApiKeys::default(),
             commands: Commands::default(),
             changes,
             new_snapshots,
@@ -165,18 +209,10 @@ impl Service {
             absences: AtomicU64::new(1),
             resumed: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
+            draining: overview::Draining::default(),
             stored_at_ms: AtomicU64::new(0),
             store,
         })
-    }
-
-    /// Whether the store can be reached.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn check_health(&self) -> Result<(), Error> {
-        self.store.due(1).await?;
-        Ok(())
     }
 
     /// Tells whoever listens here what was saved, here or elsewhere.
@@ -187,7 +223,7 @@ impl Service {
         }
         events.iter().for_each(|event| self.tell_relays(id, &event.body));
         if events.iter().any(|event| matches!(event.body, EventBody::MemberLeft { .. })) {
-            self.leases.let_go(head);
+            self.leases.let_go(head, events);
         }
         if let Some(at) = head.lobby.due_at() {
             self.deadlines.add(at);
@@ -217,7 +253,16 @@ impl Service {
             | EventBody::HostReady { .. }
             | EventBody::ElectionFailed { .. }
             | EventBody::HostParked { .. }
-            | EventBody::SuccessorChanged { .. } => {}
+            | EventBody::SuccessorChanged { .. }
+            | EventBody::LobbyChanged { .. }
+            | EventBody::DataChanged { .. }
+            | EventBody::PrivateDataChanged { .. }
+            | EventBody::MemberDataChanged { .. }
+            | EventBody::MemberPrivateDataChanged { .. }
+            | EventBody::JoinCodeChanged { .. }
+            | EventBody::PlayerBanned { .. }
+            | EventBody::PlayerUnbanned { .. }
+            | EventBody::Hidden => {}
         }
     }
 
@@ -237,7 +282,7 @@ impl Service {
     /// A lobby was read that somebody else may have saved: another instance, or this one, whose store's answer was lost.
     async fn catch_up(self: &Arc<Self>, head: &Head) -> Result<(), StoreError> {
         let id = head.lobby.id();
-        self.leases.let_go(head);
+        self.leases.let_go(head, &[]);
         let Some((_, newest)) = self.rooms.known(id).filter(|&(known, _)| known < head.version) else { return Ok(()) };
         let events = if newest < head.lobby.last_event() {
             self.stored(self.store.events_after(id, newest, limits::EVENTS_PAGE).await)?.unwrap_or_default()
@@ -255,11 +300,13 @@ impl Service {
         match result {
             Ok(_) => self.stored_at_ms.store(now_ms, Ordering::Relaxed),
             Err(StoreError::Unavailable(_)) => {
+                self.metrics.store_failed("unavailable");
                 if now_ms.saturating_sub(self.stored_at_ms.load(Ordering::Relaxed)) > AWAY_AFTER.as_millis() as u64 {
                     self.was_away();
                 }
             }
-            Err(StoreError::Unsafe { .. } | StoreError::Corrupt { .. }) => {}
+            Err(StoreError::Unsafe { .. }) => self.metrics.store_failed("unsafe"),
+            Err(StoreError::Corrupt { .. }) => self.metrics.store_failed("corrupt"),
         }
         result
     }

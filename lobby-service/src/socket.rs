@@ -1,15 +1,17 @@
 //! The event socket: a member hears what happens in its lobby, and is heard.
 
+mod inbound;
 pub(crate) mod relay;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use axum::extract::ws::{CloseFrame, Message, WebSocketUpgrade};
+use protocol::error::Rejection;
 use protocol::id::{EventSeq, LobbyId, PeerKey, PlayerId};
 use protocol::limits;
-use protocol::lobby::Lobby;
-use protocol::message::{ClientMessage, CloseReason, ServerMessage};
+use protocol::lobby::{Lobby, Viewer};
+use protocol::message::{Audience, ClientMessage, CloseReason, NewsForm, ServerMessage};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
@@ -17,7 +19,14 @@ use crate::auth::random;
 use crate::events::{Ends, Published, write};
 use crate::presence::Signals;
 use crate::service::{Error, SeatSocket, Service};
+use crate::store::StoreError;
+pub(crate) use inbound::Inbound;
 
+/// Bytes read at a time: messages from clients are small, and there are many sockets.
+const READ_BUFFER_BYTES: usize = 1024;
+/// Times that a socket tries to read what it has to send, and the pause between two: together less than a lease.
+const READS_MAX: u32 = 16;
+const READ_PAUSE: Duration = Duration::from_millis(250);
 /// A client that does not read for this long is too slow.
 const SEND_TIMEOUT: Duration = Duration::from_secs(2);
 /// After this time, and some more that is drawn for each, a client may come back to a service that stops.
@@ -36,19 +45,27 @@ enum End {
     Close(CloseReason),
 }
 
+/// A socket with buffers of a known size: each message goes out at once, and the next one waits for it.
+pub(crate) fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
+    upgrade
+        .max_message_size(limits::SOCKET_MESSAGE_BYTES_MAX)
+        .max_frame_size(limits::SOCKET_MESSAGE_BYTES_MAX)
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(2 * limits::SOCKET_ANSWER_BYTES_MAX)
+}
+
 /// Serves one socket to its end.
-pub(crate) async fn serve(mut socket: WebSocket, service: Arc<Service>, lobby: LobbyId, player: PlayerId) {
+pub(crate) async fn serve(mut socket: Inbound, service: Arc<Service>, lobby: LobbyId, player: PlayerId) {
     let sockets_of = Arc::clone(&service);
     // What is done once or rarely is boxed, here and below: it would take room in each of many sockets that only wait.
     let (end, seat) = match Box::pin(hello(&mut socket)).await {
-        Ok((peer_key, after)) => match said_since(&mut socket).await {
-            Said::End => (End::Gone, None),
-            said @ (Said::Nothing | Said::Message(_)) => {
-                match Box::pin(service.open_socket(player, lobby, peer_key)).await {
-                    Ok(seat) => Conversation { service, seat, sent: EventSeq(0) }.run(&mut socket, after, said).await,
-                    Err(error) => (End::Close(refused(&error)), None),
-                }
-            }
+        Ok((peer_key, after, form)) => match said_since(&mut socket).await {
+            Err(end) => (end, None),
+            Ok(said) => match Box::pin(service.open_socket(player, lobby, peer_key)).await {
+                Ok(seat) => Conversation { service, seat, form, sent: EventSeq(0) }.run(&mut socket, after, said).await,
+                Err(error) => (End::Close(refused(&error)), None),
+            },
         },
         Err(end) => (end, None),
     };
@@ -62,51 +79,55 @@ pub(crate) async fn serve(mut socket: WebSocket, service: Arc<Service>, lobby: L
     }
 }
 
-async fn hello(socket: &mut WebSocket) -> Result<(PeerKey, Option<EventSeq>), End> {
+async fn hello(socket: &mut Inbound) -> Result<(PeerKey, Option<EventSeq>, NewsForm), End> {
     let first = async {
         loop {
-            match socket.recv().await {
-                Some(Ok(Message::Text(text))) => return Ok(text),
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                Some(Ok(Message::Binary(_))) => return Err(End::Close(CloseReason::Malformed)),
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(End::Gone),
+            match socket.recv().await? {
+                Message::Text(text) => return Ok(text),
+                Message::Ping(_) | Message::Pong(_) => {}
+                Message::Binary(_) => return Err(End::Close(CloseReason::Malformed)),
+                Message::Close(_) => return Err(End::Gone),
             }
         }
     };
     let text = timeout(limits::HELLO_TIMEOUT, first).await.map_err(|_| End::Close(CloseReason::NoHello))??;
     match serde_json::from_str(&text) {
-        Ok(ClientMessage::Hello { peer_key, after }) => Ok((peer_key, after)),
+        Ok(ClientMessage::Hello { peer_key, after, form }) => Ok((peer_key, after, form)),
         Ok(ClientMessage::Report { .. } | ClientMessage::Hears { .. }) => Err(End::Close(CloseReason::NoHello)),
         Err(_) => Err(End::Close(CloseReason::Malformed)),
     }
 }
 
-/// What a client has said after its hello.
-enum Said {
-    Nothing,
-    Message(Message),
-    /// It has gone: the hello may be as old as a stop of this process, and the client connected elsewhere.
-    End,
-}
-
-async fn said_since(socket: &mut WebSocket) -> Said {
+/// What a client has said after its hello, if anything.
+///
+/// # Errors
+/// It may have gone: the hello may be as old as a stop of this process, and the client connected elsewhere.
+async fn said_since(socket: &mut Inbound) -> Result<Option<Message>, End> {
     tokio::select! {
         biased;
-        message = socket.recv() => match message {
-            Some(Ok(Message::Close(_)) | Err(_)) | None => Said::End,
-            Some(Ok(message)) => Said::Message(message),
+        message = socket.recv() => match message? {
+            Message::Close(_) => Err(End::Gone),
+            message @ (Message::Text(_) | Message::Binary(_) | Message::Ping(_) | Message::Pong(_)) => Ok(Some(message)),
         },
-        () = std::future::ready(()) => Said::Nothing,
+        () = std::future::ready(()) => Ok(None),
     }
 }
 
 fn refused(error: &Error) -> CloseReason {
     match error {
         Error::NotFound => CloseReason::NotMember,
-        Error::Rejected(protocol::error::Rejection::Closed) => CloseReason::LobbyClosed,
+        Error::Rejected(Rejection::Closed) => CloseReason::LobbyClosed,
+        // Another process has the seat: whoever has its secret reconnects first.
+        Error::Rejected(Rejection::SeatTaken) => CloseReason::Replaced,
         Error::Rejected(_)
         | Error::Snapshot(_)
         | Error::Unauthenticated
+        | Error::EpochRequired
+        | Error::NoOpenLobbies
+        | Error::KeyReused
+        | Error::RefreshReused
+        | Error::IssuerAway
+        | Error::Quota(_)
         | Error::Busy
         | Error::Store(_)
         | Error::Sign(_)
@@ -118,12 +139,16 @@ fn refused(error: &Error) -> CloseReason {
 }
 
 /// Says why, in a message for programs and in the close code, and gives the client a moment to hear it.
-async fn close(socket: &mut WebSocket, reason: CloseReason, sockets: usize) {
+async fn close(socket: &mut Inbound, reason: CloseReason, sockets: usize) {
     let retry_after_ms = match reason {
         CloseReason::GoingAway => Some(come_back_ms(sockets, u64::from_be_bytes(random()))),
         CloseReason::TooSlow | CloseReason::LeaseExpired => Some(0),
-        CloseReason::Malformed
+        CloseReason::TooManyMessages
+        | CloseReason::MessageTooLarge
+        | CloseReason::Malformed
         | CloseReason::NoHello
+        | CloseReason::Kicked
+        | CloseReason::Banned
         | CloseReason::NotMember
         | CloseReason::Replaced
         | CloseReason::LobbyClosed => None,
@@ -133,7 +158,7 @@ async fn close(socket: &mut WebSocket, reason: CloseReason, sockets: usize) {
     let goodbye = async {
         socket.send(closing).await?;
         socket.send(frame).await?;
-        while let Some(Ok(_)) = socket.recv().await {}
+        socket.drain().await;
         Ok::<(), axum::Error>(())
     };
     // The client may be gone already, or not answer.
@@ -150,13 +175,19 @@ fn come_back_ms(sockets: usize, entropy: u64) -> u64 {
 struct Conversation {
     service: Arc<Service>,
     seat: SeatSocket,
+    form: NewsForm,
     /// The newest event that was sent.
     sent: EventSeq,
 }
 
 impl Conversation {
     /// Returns why it ended, and the seat.
-    async fn run(mut self, socket: &mut WebSocket, after: Option<EventSeq>, said: Said) -> (End, Option<SeatSocket>) {
+    async fn run(
+        mut self,
+        socket: &mut Inbound,
+        after: Option<EventSeq>,
+        said: Option<Message>,
+    ) -> (End, Option<SeatSocket>) {
         match self.talk(socket, after, said).await {
             Ok(never) => match never {},
             Err(end) => (end, Some(self.seat)),
@@ -165,12 +196,12 @@ impl Conversation {
 
     async fn talk(
         &mut self,
-        socket: &mut WebSocket,
+        socket: &mut Inbound,
         after: Option<EventSeq>,
-        said: Said,
+        said: Option<Message>,
     ) -> Result<std::convert::Infallible, End> {
-        if let Said::Message(message) = said {
-            self.handle_message(Some(Ok(message)))?;
+        if let Some(message) = said {
+            self.handle_message(message)?;
         }
         match (after, self.seat.lobby.take()) {
             (Some(after), _) => self.sent = after,
@@ -183,14 +214,14 @@ impl Conversation {
         loop {
             tokio::select! {
                 signals = next_signals(&mut self.seat.signals) => self.handle_signals(socket, signals).await?,
-                message = socket.recv() => self.handle_message(message)?,
+                message = socket.recv() => self.handle_message(message?)?,
                 () = self.seat.news.changed() => self.send_news(socket).await?,
                 _ = ping.tick() => send(socket, Message::Ping("".into())).await?,
             }
         }
     }
 
-    async fn handle_signals(&self, socket: &mut WebSocket, signals: Signals) -> Result<(), End> {
+    async fn handle_signals(&self, socket: &mut Inbound, signals: Signals) -> Result<(), End> {
         match signals {
             Signals { close: Some(reason), .. } => Err(End::Close(reason)),
             Signals { challenge: Some(epoch), .. } => {
@@ -201,25 +232,25 @@ impl Conversation {
     }
 
     /// Whatever comes is a sign of life.
-    fn handle_message(&self, message: Option<Result<Message, axum::Error>>) -> Result<(), End> {
+    fn handle_message(&self, message: Message) -> Result<(), End> {
         let malformed = Err(End::Close(CloseReason::Malformed));
         match message {
-            Some(Ok(Message::Text(text))) => {
+            Message::Text(text) => {
                 self.seat.heard();
                 let Ok(message) = serde_json::from_str(&text) else { return malformed };
                 if self.service.told_by_member(self.seat.seat, message) { Ok(()) } else { malformed }
             }
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {
+            Message::Ping(_) | Message::Pong(_) => {
                 self.seat.heard();
                 Ok(())
             }
-            Some(Ok(Message::Binary(_))) => malformed,
-            Some(Ok(Message::Close(_)) | Err(_)) | None => Err(End::Gone),
+            Message::Binary(_) => malformed,
+            Message::Close(_) => Err(End::Gone),
         }
     }
 
     /// Sends all events after the newest that was sent, or the whole lobby if they are not kept any more.
-    async fn send_news(&mut self, socket: &mut WebSocket) -> Result<(), End> {
+    async fn send_news(&mut self, socket: &mut Inbound) -> Result<(), End> {
         loop {
             let recent = self.service.rooms.events_after(self.seat.seat.0, self.sent);
             let events = match recent {
@@ -233,29 +264,58 @@ impl Conversation {
             if events.is_empty() {
                 return Ok(());
             }
+            if self.form == NewsForm::Lobby {
+                Box::pin(self.send_whole(socket)).await?;
+            }
             for event in events {
-                send(socket, Message::Text(event.text.clone())).await?;
-                self.sent = event.seq;
+                if self.form == NewsForm::Events {
+                    send(socket, Message::Text(self.text_of(&event).clone())).await?;
+                    self.sent = event.seq;
+                }
                 self.check_over(event.ends)?;
             }
         }
     }
 
+    /// An event as this member sees it.
+    fn text_of<'a>(&self, event: &'a Published) -> &'a axum::extract::ws::Utf8Bytes {
+        let (lobby, connection) = self.seat.seat;
+        let is_host = event.audience == Audience::Host
+            && self.service.rooms.visit(lobby, |room| room.head.lobby.host_writer()) == Some(Some(connection));
+        event.text_for(connection, is_host)
+    }
+
     /// What is not recent any more.
     async fn stored_news(&self) -> Result<Option<Vec<Arc<Published>>>, End> {
-        let events = self.service.stored_events_after(self.seat.seat.0, self.sent).await;
-        events.map_err(|error| End::Close(refused(&error)))
+        let mut attempts = 0;
+        loop {
+            match self.service.stored_events_after(self.seat.seat.0, self.sent).await {
+                Ok(events) => return Ok(events),
+                Err(error) => self.wait_for_store(error, &mut attempts).await?,
+            }
+        }
+    }
+
+    /// While the store is away the client is not sent away: it would find nothing better elsewhere.
+    async fn wait_for_store(&self, error: Error, attempts: &mut u32) -> Result<(), End> {
+        *attempts += 1;
+        let is_away = matches!(error, Error::Store(StoreError::Unavailable(_)));
+        if !is_away || *attempts >= READS_MAX || self.service.is_stopping() {
+            return Err(End::Close(refused(&error)));
+        }
+        tokio::time::sleep(READ_PAUSE).await;
+        Ok(())
     }
 
     /// # Errors
     /// Ends the socket with the event that ended its seat or its lobby.
     fn check_over(&self, ends: Ends) -> Result<(), End> {
         match ends {
-            Ends::Seat(connection) if connection == self.seat.seat.1 && !self.is_member() => {
-                Err(End::Close(CloseReason::NotMember))
+            Ends::Seat(connection, reason) if connection == self.seat.seat.1 && !self.is_member() => {
+                Err(End::Close(reason))
             }
             Ends::Lobby => Err(End::Close(CloseReason::LobbyClosed)),
-            Ends::Seat(_) | Ends::Nothing => Ok(()),
+            Ends::Seat(..) | Ends::Nothing => Ok(()),
         }
     }
 
@@ -269,15 +329,18 @@ impl Conversation {
     }
 
     /// The lobby as it is now: what led to it is not kept any more.
-    async fn send_whole(&mut self, socket: &mut WebSocket) -> Result<(), End> {
-        match self.service.lobby(self.seat.seat.0).await {
-            Ok(lobby) => self.send_view(socket, &lobby).await,
-            Err(error) => Err(End::Close(refused(&error))),
+    async fn send_whole(&mut self, socket: &mut Inbound) -> Result<(), End> {
+        let mut attempts = 0;
+        loop {
+            match self.service.lobby(self.seat.seat.0).await {
+                Ok(lobby) => return self.send_view(socket, &lobby).await,
+                Err(error) => self.wait_for_store(error, &mut attempts).await?,
+            }
         }
     }
 
-    async fn send_view(&mut self, socket: &mut WebSocket, lobby: &Lobby) -> Result<(), End> {
-        let lobby = lobby.view();
+    async fn send_view(&mut self, socket: &mut Inbound, lobby: &Lobby) -> Result<(), End> {
+        let lobby = lobby.view(Viewer::Member(self.seat.seat.1));
         self.sent = lobby.seq;
         send(socket, Message::Text(write(&ServerMessage::Resync { lobby }))).await
     }
@@ -291,7 +354,7 @@ async fn next_signals(signals: &mut watch::Receiver<Signals>) -> Signals {
     }
 }
 
-async fn send(socket: &mut WebSocket, message: Message) -> Result<(), End> {
+async fn send(socket: &mut Inbound, message: Message) -> Result<(), End> {
     match timeout(SEND_TIMEOUT, socket.send(message)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(_)) => Err(End::Gone),

@@ -3,11 +3,15 @@
 //! [`memory`] is the readable definition; one suite of tests runs over all of them. Whatever a method writes, it writes in one
 //! transaction, and when it returns `Ok` that is durable.
 
+mod find;
+mod identity;
 pub mod memory;
+pub mod overview;
 pub mod postgres;
 mod sql;
 pub mod sqlite;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +19,20 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::commit::Version;
 use protocol::error::Rejection;
-use protocol::id::{Checksum, ConnectionId, EventSeq, InstanceId, JoinCode, LobbyId, PlayerId};
+use protocol::id::{Checksum, ConnectionId, EventSeq, InstanceId, JoinCode, LobbyId, PlayerId, RequestKey};
 use protocol::lobby::Lobby;
-use protocol::message::Event;
+#[cfg(doc)]
+use protocol::lobby::listing::Listing;
+use protocol::lobby::listing::Query;
+use protocol::message::{Event, EventBody};
 use protocol::snapshot::{Generation, Header, SnapshotError};
 use protocol::time::Timestamp;
+
+use crate::auth::api_key::{ApiKeyId, StoredApiKey};
+pub use identity::{API_KEYS_MAX, FAMILIES_MAX, Player, RefreshHash, Rotation};
+
+/// Seats of one player that are told.
+pub const MEMBERSHIPS_MAX: usize = 1000;
 
 /// Closed lobbies that are deleted in one transaction, each with up to a thousand events: others wait for it.
 const DELETED_AT_ONCE: usize = 20;
@@ -69,6 +82,35 @@ pub struct Change {
     pub events: Vec<Event>,
 }
 
+/// A player's seat in an open lobby.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    /// Where.
+    pub lobby: LobbyId,
+    /// Its seat.
+    pub connection: ConnectionId,
+    /// It may write as host.
+    pub is_host: bool,
+    /// The key of the request that made it a member, if it had one.
+    pub request: Option<RequestKey>,
+}
+
+/// Who has a seat now that had none before, or has none any more, by what has happened; the last word on each player counts.
+fn moves(lobby: &Lobby, events: &[Event]) -> BTreeMap<PlayerId, Option<Membership>> {
+    let mut moves = BTreeMap::new();
+    for event in events {
+        if let EventBody::MemberJoined { member } = &event.body {
+            let connection = member.connection;
+            let request = lobby.request_of(connection);
+            let membership = Membership { lobby: lobby.id(), connection, is_host: false, request };
+            moves.insert(member.player, Some(membership));
+        } else if let EventBody::MemberLeft { player, .. } = &event.body {
+            moves.insert(*player, None);
+        }
+    }
+    moves
+}
+
 /// How a change ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Written {
@@ -76,7 +118,7 @@ pub enum Written {
     Done,
     /// Another version is there, or nothing. Nothing was written.
     Stale,
-    /// The new lobby's join code, or its id, belongs to another one: draw a new one. Nothing was written.
+    /// Its join code, or the new lobby's id, belongs to another one: draw a new one. Nothing was written.
     Taken,
 }
 
@@ -141,43 +183,16 @@ pub struct Renewal {
     pub inherited: Vec<InstanceId>,
 }
 
-/// A player as it signed in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Player {
-    /// Who.
-    pub id: PlayerId,
-    /// The name it gave, maybe empty.
-    pub name: String,
-    /// When.
-    pub created_at: Timestamp,
-}
-
-/// A refresh token: its family, and the hash of its secret.
-#[derive(Clone, PartialEq, Eq)]
-pub struct RefreshHash {
-    /// Given at sign-in, the same over every rotation.
-    pub family: [u8; 16],
-    /// BLAKE3-256 of the secret.
-    pub hash: [u8; 32],
-}
-
-impl std::fmt::Debug for RefreshHash {
-    /// Without the hash (P18).
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RefreshHash").finish_non_exhaustive()
-    }
-}
-
 /// What every store does.
 #[async_trait]
-pub trait Store: Send + Sync + std::fmt::Debug {
+pub trait Store: overview::Overview + Send + Sync + std::fmt::Debug {
     /// Whether other processes may write to it too.
     fn is_shared(&self) -> bool;
 
     /// Saves changes of different lobbies in one transaction, and tells how each ended: one that is refused disturbs none of the
     /// others. Only [`protocol::limits::EVENTS_KEPT`] events of a lobby stay, and no snapshot once it is closed.
     ///
-    /// On an error nothing is known: all was saved, or nothing was.
+    /// On an error nothing is known of any of them.
     async fn write(&self, changes: &[Change]) -> Result<Vec<Written>, StoreError>;
 
     /// A lobby and its version.
@@ -192,8 +207,19 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The lobby that a join code belongs to.
     async fn id_by_code(&self, code: JoinCode) -> Result<Option<LobbyId>, StoreError>;
 
-    /// Public open lobbies with free seats, by id, after the given one. One that cannot be read is left out, here and below.
-    async fn list(&self, after: Option<LobbyId>, limit: u32) -> Result<Vec<Lobby>, StoreError>;
+    /// The lobbies that a query looks for, among those that stand in the public list ([`Listing::is_listed`]), in its order: after
+    /// its position, without those that it skips, at most its count. One that cannot be read is left out, here and below.
+    async fn query(&self, query: &Query) -> Result<Vec<Lobby>, StoreError>;
+
+    /// All lobbies, also closed ones, by id, after the given one.
+    async fn lobbies(&self, after: Option<LobbyId>, limit: u32) -> Result<Vec<(Lobby, Version)>, StoreError>;
+
+    /// The open lobbies in which a player has a seat, by id: at most [`MEMBERSHIPS_MAX`].
+    async fn memberships(&self, player: PlayerId) -> Result<Vec<Membership>, StoreError>;
+
+    /// Notes that something is used up, and forgets what is not asked for any more: what was noted until `now` or before.
+    /// Returns whether it was not used up yet. Of several who ask at once exactly one is told so.
+    async fn use_up(&self, what: [u8; 16], now: Timestamp, until: Timestamp) -> Result<bool, StoreError>;
 
     /// Lobbies that have connected members, by id, after the given one.
     async fn connected_lobbies(&self, after: Option<LobbyId>, limit: u32) -> Result<Vec<Lobby>, StoreError>;
@@ -231,7 +257,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Forgets an instance that is gone and hears nobody any more.
     async fn bury(&self, instance: InstanceId) -> Result<(), StoreError>;
 
-    /// Adds a player with its first refresh token, and forgets players whose refresh tokens have expired: nobody can be them.
+    /// Adds a player with its first refresh token; if the player is there, just the token, so that it has at most [`FAMILIES_MAX`].
+    /// Forgets players whose refresh tokens have all expired: nobody can be them.
     async fn create_player(
         &self,
         player: &Player,
@@ -245,14 +272,27 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// A player.
     async fn player(&self, id: PlayerId) -> Result<Option<Player>, StoreError>;
 
-    /// Puts a new refresh secret in the place of the presented one, if that is the current one or the one before; whose it is.
+    /// Puts a new refresh secret in the place of the presented one, if that is the current one or the one before. Any other ends
+    /// the whole family: whoever has it has kept a secret that somebody else has used.
     async fn rotate_refresh(
         &self,
         presented: &RefreshHash,
         next: [u8; 32],
         now: Timestamp,
         expires_at: Timestamp,
-    ) -> Result<Option<PlayerId>, StoreError>;
+    ) -> Result<Rotation, StoreError>;
+
+    /// Adds a key of a game server. False if there are [`API_KEYS_MAX`] already.
+    async fn add_api_key(&self, key: &StoredApiKey) -> Result<bool, StoreError>;
+
+    /// All keys of game servers, oldest first.
+    async fn api_keys(&self) -> Result<Vec<StoredApiKey>, StoreError>;
+
+    /// Notes that a key was used on the day that begins at this time.
+    async fn note_api_key_used(&self, id: ApiKeyId, day: Timestamp) -> Result<(), StoreError>;
+
+    /// Removes a key. False if there is none.
+    async fn remove_api_key(&self, id: ApiKeyId) -> Result<bool, StoreError>;
 
     /// Sends a text of less than 8,000 bytes to whoever listens in the other processes that use this store. It may be lost.
     async fn notify(&self, _text: &str) -> Result<(), StoreError> {
@@ -296,13 +336,6 @@ fn admit(
         Some((newest, _)) if newest == header.generation => Err(SnapshotRefusal::Conflict),
         Some(_) | None => Ok(Admission::Store),
     }
-}
-
-/// Whether a lobby stands in the public list.
-fn is_listed(lobby: &Lobby) -> bool {
-    lobby.settings().visibility == protocol::lobby::Visibility::Public
-        && !lobby.is_closed()
-        && lobby.member_count() < lobby.settings().max_members as usize
 }
 
 /// When a lobby was closed, if it was closed by the last of these events.

@@ -162,6 +162,7 @@ impl Sweeper {
 mod tests {
     use protocol::id::{ConnectionId, HostEpoch};
     use protocol::limits;
+    use protocol::lobby::listing::Query;
 
     use super::*;
     use crate::auth::random;
@@ -181,7 +182,9 @@ mod tests {
             store.spoil(lobby.id()).await;
         }
         let good = stored_without_host(&*store, &service).await.id();
-        assert_eq!(store.list(None, 1).await.unwrap().len(), 1, "it is listed behind those that cannot be");
+        assert_eq!(store.lobbies(None, 1).await.unwrap().len(), 1, "those that cannot be read hide it from nobody");
+        let query = Query { count: 1, ..Query::new(&[], Vec::new(), None).unwrap() };
+        assert_eq!(store.query(&query).await.unwrap().len(), 1, "nor here");
         service.has_resumed(service.absences());
         let mut sweeper = Sweeper { service, parked: BTreeMap::new(), cleaned_at: None, closed_kept: Duration::ZERO };
         sweeper.sweep_once().await.unwrap();

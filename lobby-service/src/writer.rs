@@ -4,12 +4,14 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::FutureExt;
 use protocol::id::LobbyId;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::metrics::Saves;
 use crate::store::{Change, NewSnapshot, StoreError};
 
 /// Something to be saved. A batch holds one of each lobby.
@@ -71,12 +73,12 @@ pub(crate) struct Writer<T, R> {
 
 impl<T: Item, R: Send + 'static> Writer<T, R> {
     /// A writer, and the work that is to be run for as long as it is used. `save` saves a batch and tells how each item ended.
-    pub(crate) fn new<S>(bounds: Bounds, save: S) -> (Self, impl Future<Output = ()> + Send)
+    pub(crate) fn new<S>(bounds: Bounds, saves: Saves, save: S) -> (Self, impl Future<Output = ()> + Send)
     where
         S: AsyncSave<T, R>,
     {
         let (queue, waiting) = mpsc::channel(bounds.queue);
-        (Self { queue }, run(bounds, waiting, save))
+        (Self { queue }, run(bounds, saves, waiting, save))
     }
 
     /// Has something saved, with whatever else is to be saved at that time.
@@ -100,7 +102,12 @@ pub(crate) trait AsyncSave<T, R>: Send + 'static {
     fn save(&self, batch: Vec<T>) -> impl Future<Output = Result<Vec<R>, StoreError>> + Send;
 }
 
-async fn run<T: Item, R>(bounds: Bounds, mut waiting: mpsc::Receiver<(T, Answer<R>)>, save: impl AsyncSave<T, R>) {
+async fn run<T: Item, R>(
+    bounds: Bounds,
+    saves: Saves,
+    mut waiting: mpsc::Receiver<(T, Answer<R>)>,
+    save: impl AsyncSave<T, R>,
+) {
     let mut held_over = VecDeque::new();
     loop {
         if held_over.is_empty() {
@@ -115,9 +122,12 @@ async fn run<T: Item, R>(bounds: Bounds, mut waiting: mpsc::Receiver<(T, Answer<
             held_over.push_back(next);
         }
         let (batch, answers): (Vec<_>, Vec<_>) = gather(bounds, &mut held_over).into_iter().unzip();
+        let began = Instant::now();
         // A bug in one batch is not the end of all others.
         let saved = AssertUnwindSafe(save.save(batch)).catch_unwind().await;
-        match saved.unwrap_or_else(|_| Err(StoreError::Unavailable("the writer has panicked".into()))) {
+        let saved = saved.unwrap_or_else(|_| Err(StoreError::Unavailable("the writer has panicked".into())));
+        saves.ended(answers.len(), began.elapsed(), saved.is_ok());
+        match saved {
             Ok(outcomes) => {
                 debug_assert_eq!(outcomes.len(), answers.len(), "one outcome for each");
                 // Whoever does not wait any more does not need to know.
@@ -154,6 +164,7 @@ mod tests {
     use tokio::sync::Semaphore;
 
     use super::*;
+    use crate::metrics::Metrics;
 
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     struct Note(u8, usize);
@@ -201,7 +212,8 @@ mod tests {
     #[tokio::test]
     async fn each_is_answered_by_its_own_outcome_and_a_full_queue_refuses_at_once() {
         let (permits, saved) = (Arc::new(Semaphore::new(0)), Arc::default());
-        let (writer, work) = Writer::new(BOUNDS, Slow(Arc::clone(&permits), Arc::clone(&saved)));
+        let (writer, work) =
+            Writer::new(BOUNDS, Metrics::default().saves("notes"), Slow(Arc::clone(&permits), Arc::clone(&saved)));
         let (writer, work) = (Arc::new(writer), tokio::spawn(work));
         let save = |lobby| {
             let writer = Arc::clone(&writer);

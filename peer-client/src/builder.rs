@@ -30,6 +30,7 @@ pub enum Path {
 pub struct ClientBuilder {
     pub(crate) settings: Settings,
     identity: Arc<dyn IdentityStore>,
+    external_token: Option<String>,
 }
 
 /// What a client was set up with.
@@ -65,6 +66,7 @@ impl ClientBuilder {
                 return_payload: Vec::new(),
             },
             identity: Arc::new(Forgetful),
+            external_token: None,
         }
     }
 
@@ -100,6 +102,14 @@ impl ClientBuilder {
     #[must_use]
     pub fn identity_file(self, path: impl Into<PathBuf>) -> Self {
         self.identity(IdentityFile::new(path))
+    }
+
+    /// Signs in with a token of an issuer that the service is configured to believe (a store, a console, the studio's accounts).
+    /// It says who the player is, whoever the stored identity is.
+    #[must_use]
+    pub fn external_token(mut self, token: impl Into<String>) -> Self {
+        self.external_token = Some(token.into());
+        self
     }
 
     /// How often a host stores its state: [`limits::SNAPSHOT_INTERVAL`] by default, brought into
@@ -139,6 +149,6 @@ impl ClientBuilder {
     /// [`Error::Url`], [`Error::Identity`], [`Error::Unreachable`], [`Error::Refused`], [`Error::Answer`],
     /// [`Error::Certificate`].
     pub async fn sign_in(self) -> Result<Client, Error> {
-        Client::sign_in(self.settings, self.identity).await
+        Client::sign_in(self.settings, self.identity, self.external_token.as_deref()).await
     }
 }

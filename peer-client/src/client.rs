@@ -49,8 +49,13 @@ impl Client {
         ClientBuilder::new(&service_url.into())
     }
 
-    pub(crate) async fn sign_in(settings: Settings, identity: Arc<dyn IdentityStore>) -> Result<Self, Error> {
-        let service = Service::sign_in(&settings.service_url, &settings.player_name, identity).await?;
+    pub(crate) async fn sign_in(
+        settings: Settings,
+        identity: Arc<dyn IdentityStore>,
+        external_token: Option<&str>,
+    ) -> Result<Self, Error> {
+        let (url, name) = (&settings.service_url, &settings.player_name);
+        let service = Service::sign_in(url, name, identity, external_token).await?;
         Ok(Self { settings: Arc::new(settings), service: Arc::new(service) })
     }
 

@@ -246,9 +246,13 @@ impl Driver {
             ServerMessage::Resync { lobby } => self.resynced(Some(Box::new(lobby)), now),
             ServerMessage::Challenge { epoch } => self.migration.handle_challenge(epoch, now),
             ServerMessage::Closing { reason, .. } => match reason {
-                CloseReason::NotMember | CloseReason::LobbyClosed => self.migration.handle_removed(),
+                CloseReason::NotMember | CloseReason::Kicked | CloseReason::Banned | CloseReason::LobbyClosed => {
+                    self.migration.handle_removed();
+                }
                 CloseReason::Replaced => self.end(Event::Replaced),
-                CloseReason::Malformed
+                CloseReason::TooManyMessages
+                | CloseReason::MessageTooLarge
+                | CloseReason::Malformed
                 | CloseReason::NoHello
                 | CloseReason::LeaseExpired
                 | CloseReason::TooSlow

@@ -132,7 +132,7 @@ impl Driver {
                         let _ = relay.send(RelayCommand::Grant { epoch, token }).await;
                         return;
                     }
-                    Err(Error::Refused { status, code, .. }) if status < 500 => {
+                    Err(Error::Refused { status, code, .. }) if status < 500 && status != 429 => {
                         return tracing::info!(code, %epoch, "no host grant");
                     }
                     Err(error) => tracing::debug!(%error, "the host grant could not be had"),

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use protocol::id::PlayerId;
+use protocol::id::{JoinCode, LobbyId, PlayerId};
 use serde::{Deserialize, Serialize};
 
 /// A player's identity: what it takes to be the same player after a restart.
@@ -13,6 +13,51 @@ pub struct Identity {
     pub player: PlayerId,
     /// Opens the account once; the service gives the next one in exchange. A secret.
     pub refresh_token: String,
+    /// What takes the player's seats again after a restart: the newest [`SEATS_MAX`], the oldest first.
+    #[serde(default)]
+    pub seats: Vec<SavedSeat>,
+    /// The secret of a seat that was asked for, while it is not known whether that was given, and where.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_with: Option<String>,
+}
+
+/// Seats that are remembered.
+pub const SEATS_MAX: usize = 16;
+
+/// What takes a seat again.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedSeat {
+    /// Where.
+    pub lobby: LobbyId,
+    /// The code that the lobby had then.
+    pub join_code: JoinCode,
+    /// Takes the seat once, and gives way to the next one then. A secret.
+    pub reconnect_secret: String,
+    /// What takes it after that, while the request that makes it so may have been carried out or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_secret: Option<String>,
+}
+
+impl std::fmt::Debug for SavedSeat {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SavedSeat").field("lobby", &self.lobby).finish_non_exhaustive()
+    }
+}
+
+impl Identity {
+    /// Remembers a seat in the place of what was known of that lobby.
+    pub(crate) fn keep(&mut self, seat: SavedSeat) {
+        self.forget(seat.lobby);
+        if self.seats.len() >= SEATS_MAX {
+            self.seats.remove(0);
+        }
+        self.seats.push(seat);
+    }
+
+    /// Forgets the seat in a lobby.
+    pub(crate) fn forget(&mut self, lobby: LobbyId) {
+        self.seats.retain(|seat| seat.lobby != lobby);
+    }
 }
 
 impl std::fmt::Debug for Identity {
@@ -125,7 +170,7 @@ mod tests {
         assert_eq!(store.load().unwrap(), None);
         std::fs::write(folder.join("player.json.new"), b"half").unwrap();
         for token in ["first", "second"] {
-            let identity = Identity { player: PlayerId::from_bytes([7; 16]), refresh_token: token.to_owned() };
+            let identity = identity(token);
             store.save(&identity).unwrap();
             assert_eq!(store.load().unwrap(), Some(identity));
         }
@@ -139,7 +184,30 @@ mod tests {
 
     #[test]
     fn an_identity_does_not_show_its_secret() {
-        let identity = Identity { player: PlayerId::from_bytes([7; 16]), refresh_token: "secret".to_owned() };
-        assert!(!format!("{identity:?}").contains("secret"));
+        assert!(!format!("{:?}", identity("hush")).contains("hush"));
+    }
+
+    #[test]
+    fn the_newest_seats_are_kept_one_a_lobby() {
+        let mut identity = identity("token");
+        for number in 0..=SEATS_MAX as u8 {
+            identity.keep(seat(number));
+        }
+        identity.keep(seat(5));
+        let numbers: Vec<_> = identity.seats.iter().map(|seat| seat.lobby.as_bytes()[0]).collect();
+        assert_eq!((numbers.len(), numbers[0], numbers.last()), (SEATS_MAX, 1, Some(&5)));
+        let of_old: Identity =
+            serde_json::from_str(r#"{"player":"07070707070707070707070707070707","refresh_token":"token"}"#).unwrap();
+        assert_eq!(of_old.seats, []);
+    }
+
+    fn seat(number: u8) -> SavedSeat {
+        let (lobby, join_code) = (LobbyId::from_bytes([number; 16]), JoinCode::from_entropy(number.into()));
+        SavedSeat { lobby, join_code, reconnect_secret: "hush".into(), next_secret: None }
+    }
+
+    fn identity(token: &str) -> Identity {
+        let (player, refresh_token) = (PlayerId::from_bytes([7; 16]), token.to_owned());
+        Identity { player, refresh_token, seats: vec![seat(0)], asked_with: Some("hush".into()) }
     }
 }

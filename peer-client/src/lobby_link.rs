@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use protocol::id::{ConnectionId, EventSeq, LobbyId, PeerKey};
 use protocol::limits;
-use protocol::message::{ClientMessage, CloseReason, ServerMessage};
+use protocol::message::{ClientMessage, CloseReason, NewsForm, ServerMessage};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
@@ -109,7 +109,7 @@ impl LobbyLink {
             Err(tungstenite::Error::Http(response)) => return Err(self.refused(response.status(), &access).await),
             Err(error) => return Err(Opening::Failed(error.to_string())),
         };
-        let hello = ClientMessage::Hello { peer_key: self.peer_key, after: Some(self.after) };
+        let hello = ClientMessage::Hello { peer_key: self.peer_key, after: Some(self.after), form: NewsForm::Events };
         send(&mut socket, &hello).await.map_err(|error| Opening::Failed(error.to_string()))?;
         Ok(socket)
     }
@@ -193,8 +193,14 @@ impl LobbyLink {
             }
             ServerMessage::Challenge { .. } => None,
             ServerMessage::Closing { reason, .. } => Some(match reason {
-                CloseReason::NotMember | CloseReason::LobbyClosed | CloseReason::Replaced => End::Over,
-                CloseReason::Malformed
+                CloseReason::NotMember
+                | CloseReason::Kicked
+                | CloseReason::Banned
+                | CloseReason::LobbyClosed
+                | CloseReason::Replaced => End::Over,
+                CloseReason::TooManyMessages
+                | CloseReason::MessageTooLarge
+                | CloseReason::Malformed
                 | CloseReason::NoHello
                 | CloseReason::LeaseExpired
                 | CloseReason::TooSlow

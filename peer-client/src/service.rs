@@ -5,15 +5,17 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use protocol::id::{ConnectionId, HostEpoch, JoinCode, LobbyId, PeerKey, PlayerId};
+use protocol::limits;
 use protocol::lobby;
 use protocol::message::LobbyView;
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::client::LobbySummary;
 use crate::error::Error;
-use crate::identity::{Identity, IdentityStore};
+use crate::identity::{Identity, IdentityStore, SavedSeat};
+use crate::retry::in_time;
 
 /// A request that is not answered by then has failed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -29,8 +31,8 @@ pub(crate) struct Service {
     player: PlayerId,
     identity: Arc<dyn IdentityStore>,
     access: Mutex<Access>,
-    /// Held while the tokens are renewed: a refresh token is good for one use.
-    refresh_token: tokio::sync::Mutex<String>,
+    /// What is saved. Held while tokens are renewed and seats are taken: a refresh token and a seat's secret are good for one use.
+    kept: tokio::sync::Mutex<Identity>,
 }
 
 #[derive(Clone)]
@@ -88,8 +90,13 @@ pub(crate) struct Relay {
 }
 
 impl Service {
-    /// Signs in with the stored identity, or as a new player.
-    pub(crate) async fn sign_in(url: &str, name: &str, identity: Arc<dyn IdentityStore>) -> Result<Self, Error> {
+    /// Signs in with the token of another issuer, if there is one; else with the stored identity, or as a new player.
+    pub(crate) async fn sign_in(
+        url: &str,
+        name: &str,
+        identity: Arc<dyn IdentityStore>,
+        external_token: Option<&str>,
+    ) -> Result<Self, Error> {
         if !url.starts_with("http://") && !url.starts_with("https://") {
             return Err(Error::Url);
         }
@@ -103,24 +110,24 @@ impl Service {
             .map_err(|error| Error::Unreachable(error.into()))?;
         let store = identity.clone();
         let stored = off_the_runtime(move || store.load()).await?;
-        let signed_in = match stored {
-            Some(Identity { refresh_token, .. }) => match refresh(&http, url, &refresh_token).await {
-                Err(Error::Refused { status: 401, code, .. }) => {
-                    tracing::warn!(code, "the stored identity is not known any more: signing in as a new player");
-                    register(&http, url, name).await?
-                }
-                other => other?,
-            },
-            None => register(&http, url, name).await?,
+        let signed_in = match (external_token, &stored) {
+            (Some(token), _) => exchange(&http, url, token, name).await?,
+            (None, Some(stored)) => return_or_register(&http, url, name, &stored.refresh_token).await?,
+            (None, None) => register(&http, url, name).await?,
         };
-        save(&identity, &signed_in).await?;
+        let (player, refresh_token) = (signed_in.player, signed_in.refresh_token.clone());
+        // Another player has no use for the rest.
+        let known = stored.filter(|stored| stored.player == player);
+        let (seats, asked_with) = known.map(|known| (known.seats, known.asked_with)).unwrap_or_default();
+        let kept = Identity { player, refresh_token, seats, asked_with };
+        save(&identity, &kept).await?;
         Ok(Self {
             http,
             url: url.to_owned(),
             player: signed_in.player,
             identity,
             access: Mutex::new(Access::new(&signed_in)),
-            refresh_token: tokio::sync::Mutex::new(signed_in.refresh_token),
+            kept: tokio::sync::Mutex::new(kept),
         })
     }
 
@@ -133,7 +140,7 @@ impl Service {
         struct Page {
             lobbies: Vec<LobbySummary>,
         }
-        let page: Page = json(self.send(Method::GET, "/v1/lobbies", |request| request).await?).await?;
+        let page: Page = self.post("/v1/lobbies/query", &serde_json::json!({ "count": limits::LIST_PAGE_MAX })).await?;
         Ok(page.lobbies)
     }
 
@@ -147,24 +154,150 @@ impl Service {
         struct Create<'a> {
             lobby_name: &'a str,
             settings: &'a lobby::Settings,
-            #[serde(flatten)]
-            seating: &'a Seating<'a>,
         }
-        self.post("/v1/lobbies", &Create { lobby_name, settings, seating }).await
+        self.take_seat(&mut *self.kept.lock().await, "/v1/lobbies", &Create { lobby_name, settings }, seating).await
     }
 
     pub(crate) async fn join_code(&self, join_code: JoinCode, seating: &Seating<'_>) -> Result<Seated, Error> {
         #[derive(Serialize)]
-        struct Join<'a> {
+        struct Join {
             join_code: JoinCode,
-            #[serde(flatten)]
-            seating: &'a Seating<'a>,
         }
-        self.post("/v1/lobbies/join", &Join { join_code, seating }).await
+        let is_wanted = |seat: &SavedSeat| seat.join_code == join_code;
+        self.join("/v1/lobbies/join", &Join { join_code }, is_wanted, seating).await
     }
 
     pub(crate) async fn join_lobby(&self, id: LobbyId, seating: &Seating<'_>) -> Result<Seated, Error> {
-        self.post(&format!("/v1/lobbies/{id}/join"), seating).await
+        #[derive(Serialize)]
+        struct Join {}
+        self.join(&format!("/v1/lobbies/{id}/join"), &Join {}, |seat| seat.lobby == id, seating).await
+    }
+
+    /// Takes the player's seat again if it has one from another process, else a new one.
+    async fn join(
+        &self,
+        path: &str,
+        what: &impl Serialize,
+        is_wanted: impl Fn(&SavedSeat) -> bool,
+        seating: &Seating<'_>,
+    ) -> Result<Seated, Error> {
+        let mut kept = self.kept.lock().await;
+        if let Some(seat) = kept.seats.iter().rev().find(|seat| is_wanted(seat)).cloned()
+            && let Some(seated) = self.reconnect(&mut kept, seat, seating).await?
+        {
+            return Ok(seated);
+        }
+        let lost = kept.asked_with.clone();
+        match self.take_seat(&mut kept, path, what, seating).await {
+            Err(Error::Refused { code, .. }) if code == "seat_taken" => self.find_lost(&mut kept, lost, seating).await,
+            seated => seated,
+        }
+    }
+
+    /// Asks for a seat, with a secret that is saved before.
+    async fn take_seat(
+        &self,
+        kept: &mut Identity,
+        path: &str,
+        what: &impl Serialize,
+        seating: &Seating<'_>,
+    ) -> Result<Seated, Error> {
+        #[derive(Serialize)]
+        struct Asked<'a, T> {
+            #[serde(flatten)]
+            what: &'a T,
+            #[serde(flatten)]
+            seating: &'a Seating<'a>,
+            reconnect_secret: &'a str,
+        }
+        let before = kept.asked_with.replace(draw_secret());
+        save(&self.identity, kept).await?;
+        let reconnect_secret = kept.asked_with.clone().unwrap_or_default();
+        let asked = Asked { what, seating, reconnect_secret: &reconnect_secret };
+        match self.post_as(kept, path, &asked).await {
+            Ok(seated) => self.keep(kept, seated, reconnect_secret).await,
+            Err(error) => {
+                // What was refused has left nothing behind; a process before this one may have.
+                if matches!(error, Error::Refused { .. }) {
+                    kept.asked_with = before;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// A process before this one has asked for a seat, and died before it knew that it had it.
+    async fn find_lost(
+        &self,
+        kept: &mut Identity,
+        secret: Option<String>,
+        seating: &Seating<'_>,
+    ) -> Result<Seated, Error> {
+        #[derive(Deserialize)]
+        struct Memberships {
+            joined: Vec<LobbyId>,
+        }
+        let taken = || Error::Refused {
+            status: 409,
+            code: "seat_taken".into(),
+            detail: "another process of this player has its seat, and its secret is not here".into(),
+        };
+        let reconnect_secret = secret.ok_or_else(taken)?;
+        let request = || self.http.get(format!("{}/v1/players/me/lobbies", self.url)).bearer_auth(self.current().token);
+        let Memberships { joined } = json(accepted(in_time(request).await.map_err(unreachable)?).await?).await?;
+        let known: Vec<_> = kept.seats.iter().map(|seat| seat.lobby).collect();
+        for lobby in joined.into_iter().filter(|lobby| !known.contains(lobby)) {
+            let join_code = JoinCode::from_entropy(0);
+            let seat = SavedSeat { lobby, join_code, reconnect_secret: reconnect_secret.clone(), next_secret: None };
+            if let Some(seated) = self.reconnect(kept, seat, seating).await? {
+                return Ok(seated);
+            }
+        }
+        Err(taken())
+    }
+
+    /// Takes a seat again, with a next secret that is saved before; `None` if there is none any more.
+    async fn reconnect(
+        &self,
+        kept: &mut Identity,
+        seat: SavedSeat,
+        seating: &Seating<'_>,
+    ) -> Result<Option<Seated>, Error> {
+        #[derive(Serialize)]
+        struct Reconnect<'a> {
+            reconnect_secret: &'a str,
+            next_secret: &'a str,
+            peer_key: PeerKey,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            direct_address: Option<&'a str>,
+        }
+        // If a process before this one has asked already, the same two are the same request.
+        let next_secret = seat.next_secret.clone().unwrap_or_else(draw_secret);
+        kept.keep(SavedSeat { next_secret: Some(next_secret.clone()), ..seat.clone() });
+        save(&self.identity, kept).await?;
+        let body = Reconnect {
+            reconnect_secret: &seat.reconnect_secret,
+            next_secret: &next_secret,
+            peer_key: seating.peer_key,
+            direct_address: seating.direct_address.as_deref(),
+        };
+        match self.post_as(kept, &format!("/v1/lobbies/{}/reconnect", seat.lobby), &body).await {
+            Ok(seated) => self.keep(kept, seated, next_secret).await.map(Some),
+            Err(Error::Refused { code, .. }) if code == "wrong_secret" || code == "lobby_closed" => {
+                kept.forget(seat.lobby);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Saves what takes a seat again.
+    async fn keep(&self, kept: &mut Identity, seated: Seated, reconnect_secret: String) -> Result<Seated, Error> {
+        let (lobby, join_code) = (seated.lobby.id, seated.lobby.join_code);
+        kept.keep(SavedSeat { lobby, join_code, reconnect_secret, next_secret: None });
+        kept.asked_with = None;
+        save(&self.identity, kept).await?;
+        Ok(seated)
     }
 
     pub(crate) async fn lobby(&self, id: LobbyId) -> Result<LobbyView, Error> {
@@ -233,14 +366,17 @@ impl Service {
 
     /// Gets another access token in the place of one that was refused or is about to expire.
     pub(crate) async fn renew(&self, refused: &str) -> Result<(), Error> {
-        let mut refresh_token = self.refresh_token.lock().await;
+        self.renew_as(&mut *self.kept.lock().await, refused).await
+    }
+
+    async fn renew_as(&self, kept: &mut Identity, refused: &str) -> Result<(), Error> {
         if *self.current().token != *refused {
             return Ok(());
         }
-        let signed_in = refresh(&self.http, &self.url, &refresh_token).await?;
-        save(&self.identity, &signed_in).await?;
+        let signed_in = refresh(&self.http, &self.url, &kept.refresh_token).await?;
+        kept.refresh_token.clone_from(&signed_in.refresh_token);
+        save(&self.identity, kept).await?;
         *self.access.lock().unwrap_or_else(PoisonError::into_inner) = Access::new(&signed_in);
-        *refresh_token = signed_in.refresh_token;
         Ok(())
     }
 
@@ -261,7 +397,7 @@ impl Service {
         json(self.send(Method::POST, path, |request| request.json(body)).await?).await
     }
 
-    /// Sends a request, once more with another token if the first is refused.
+    /// Sends a request, once more with another token if the first is refused, and later if it is too early.
     async fn send(
         &self,
         method: Method,
@@ -269,18 +405,48 @@ impl Service {
         finish: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, Error> {
         let access = self.access().await?;
-        let request = |token: &str| {
-            let request = self.http.request(method.clone(), format!("{}{path}", self.url)).bearer_auth(token);
-            finish(request).send()
-        };
-        let response = request(&access).await.map_err(unreachable)?;
-        if response.status() != StatusCode::UNAUTHORIZED {
-            return accepted(response).await;
+        let request =
+            |token: &str| finish(self.http.request(method.clone(), format!("{}{path}", self.url)).bearer_auth(token));
+        match accepted(in_time(|| request(&access)).await.map_err(unreachable)?).await {
+            Err(error) if is_of_token(&error) => self.renew(&access).await?,
+            answer => return answer,
         }
-        self.renew(&access).await?;
         let token = self.current().token;
-        accepted(request(&token).await.map_err(unreachable)?).await
+        accepted(in_time(|| request(&token)).await.map_err(unreachable)?).await
     }
+
+    /// As [`Self::post`], for who holds what is kept.
+    async fn post_as<T: DeserializeOwned>(
+        &self,
+        kept: &mut Identity,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Error> {
+        let request = |token: &str| self.http.post(format!("{}{path}", self.url)).bearer_auth(token).json(body);
+        let access = self.current();
+        if access.renew_at <= Instant::now() {
+            self.renew_as(kept, &access.token).await?;
+        }
+        let token = self.current().token;
+        match accepted(in_time(|| request(&token)).await.map_err(unreachable)?).await {
+            Err(error) if is_of_token(&error) => self.renew_as(kept, &token).await?,
+            answer => return json(answer?).await,
+        }
+        let token = self.current().token;
+        json(accepted(in_time(|| request(&token)).await.map_err(unreachable)?).await?).await
+    }
+}
+
+/// 256 random bits in hexadecimal.
+fn draw_secret() -> String {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).expect("a system that runs this gives random bytes");
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Another token may be accepted.
+fn is_of_token(error: &Error) -> bool {
+    matches!(error, Error::Refused { status: 401, code, .. } if code == "unauthenticated")
 }
 
 impl std::fmt::Debug for Service {
@@ -321,22 +487,44 @@ struct EpochBody {
     epoch: HostEpoch,
 }
 
+async fn return_or_register(
+    http: &reqwest::Client,
+    url: &str,
+    name: &str,
+    refresh_token: &str,
+) -> Result<SignedIn, Error> {
+    match refresh(http, url, refresh_token).await {
+        Err(Error::Refused { status: 401, code, .. }) => {
+            tracing::warn!(code, "the stored identity is not known any more: signing in as a new player");
+            register(http, url, name).await
+        }
+        other => other,
+    }
+}
+
+async fn exchange(http: &reqwest::Client, url: &str, token: &str, name: &str) -> Result<SignedIn, Error> {
+    let body = serde_json::json!({ "token": token, "name": name });
+    post(http, &format!("{url}/v1/players/external"), &body).await
+}
+
 async fn register(http: &reqwest::Client, url: &str, name: &str) -> Result<SignedIn, Error> {
     let body = serde_json::json!({ "name": name });
-    let response = http.post(format!("{url}/v1/players")).json(&body).send().await.map_err(unreachable)?;
-    json(accepted(response).await?).await
+    post(http, &format!("{url}/v1/players"), &body).await
 }
 
 async fn refresh(http: &reqwest::Client, url: &str, refresh_token: &str) -> Result<SignedIn, Error> {
     let body = serde_json::json!({ "refresh_token": refresh_token });
-    let response = http.post(format!("{url}/v1/players/refresh")).json(&body).send().await.map_err(unreachable)?;
+    post(http, &format!("{url}/v1/players/refresh"), &body).await
+}
+
+async fn post(http: &reqwest::Client, url: &str, body: &serde_json::Value) -> Result<SignedIn, Error> {
+    let response = in_time(|| http.post(url).json(body)).await.map_err(unreachable)?;
     json(accepted(response).await?).await
 }
 
 /// Saves the identity before anything is done with it.
-async fn save(store: &Arc<dyn IdentityStore>, signed_in: &SignedIn) -> Result<(), Error> {
-    let identity = Identity { player: signed_in.player, refresh_token: signed_in.refresh_token.clone() };
-    let store = store.clone();
+async fn save(store: &Arc<dyn IdentityStore>, identity: &Identity) -> Result<(), Error> {
+    let (store, identity) = (store.clone(), identity.clone());
     off_the_runtime(move || store.save(&identity)).await
 }
 

@@ -217,6 +217,7 @@ pub(crate) mod tests {
             direct_address: None,
             joined_at: Timestamp(0),
             presence: Presence::Connected { since: Timestamp(0) },
+            data: protocol::lobby::data::Data::new(),
         }
     }
 
@@ -235,6 +236,9 @@ pub(crate) mod tests {
             members: vec![member(HOST), member(GUEST)],
             seq: EventSeq(1),
             closed: false,
+            updated_at: Timestamp(0),
+            has_password: false,
+            data: protocol::lobby::data::Data::new(),
         }
     }
 

@@ -70,10 +70,14 @@ macro_rules! text_deserialize {
 }
 
 macro_rules! hex_id {
-    ($(#[$doc:meta])* $name:ident, $bytes:literal, $what:literal, $rule:literal, $example:literal) => {
+    ($(#[$doc:meta])* $name:ident, $bytes:literal, $what:literal, $rule:literal, $pattern:literal, $example:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(value_type = String, example = $example))]
+        #[cfg_attr(
+            feature = "schema",
+            derive(utoipa::ToSchema),
+            schema(value_type = String, pattern = $pattern, example = $example)
+        )]
         pub struct $name([u8; $bytes]);
 
         impl $name {
@@ -122,33 +126,46 @@ macro_rules! hex_id {
 
 hex_id!(
     /// A lobby: 128 random bits, never used again.
-    LobbyId, 16, "a lobby id", "32 hexadecimal digits", "5b1f0a7e9c3d42868f0e1d2c3b4a5968"
+    LobbyId, 16, "a lobby id", "32 hexadecimal digits", "^[0-9A-Fa-f]{32}$", "5b1f0a7e9c3d42868f0e1d2c3b4a5968"
 );
 hex_id!(
     /// A player: 128 random bits. The subject of its access tokens.
-    PlayerId, 16, "a player id", "32 hexadecimal digits", "a0b1c2d3e4f5061728394a5b6c7d8e9f"
+    PlayerId, 16, "a player id", "32 hexadecimal digits", "^[0-9A-Fa-f]{32}$", "a0b1c2d3e4f5061728394a5b6c7d8e9f"
 );
 hex_id!(
     /// A peer's key: the SHA-256 fingerprint of the certificate that one *process* made for itself. A restarted process
     /// has another one, and so is told apart from the one that still has the game in memory.
-    PeerKey, 32, "a peer key", "64 hexadecimal digits",
+    PeerKey, 32, "a peer key", "64 hexadecimal digits", "^[0-9A-Fa-f]{64}$",
     "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 );
 hex_id!(
     /// One running process of the lobby service: 64 random bits, new at each start. Nobody's is all zeros.
-    InstanceId, 8, "an instance id", "16 hexadecimal digits", "0f1e2d3c4b5a6978"
+    InstanceId, 8, "an instance id", "16 hexadecimal digits", "^[0-9A-Fa-f]{16}$", "0f1e2d3c4b5a6978"
 );
 hex_id!(
     /// A BLAKE3-256 checksum.
-    Checksum, 32, "a checksum", "64 hexadecimal digits",
+    Checksum, 32, "a checksum", "64 hexadecimal digits", "^[0-9A-Fa-f]{64}$",
     "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"
+);
+hex_id!(
+    /// The BLAKE3-256 hash of a seat's reconnect secret: all that is kept of it.
+    SecretHash, 32, "the hash of a secret", "64 hexadecimal digits", "^[0-9A-Fa-f]{64}$",
+    "2c624232cdd221771294dfbb310aca000a0df6ac8b66b696d90ef06fdefb64a3"
+);
+hex_id!(
+    /// A player's request, by the key that makes it one however often it is sent: a hash of both.
+    RequestKey, 16, "a request key", "32 hexadecimal digits", "^[0-9A-Fa-f]{32}$", "00112233445566778899aabbccddeeff"
 );
 
 macro_rules! number_id {
-    ($(#[$doc:meta])* $name:ident, $inner:ty) => {
+    ($(#[$doc:meta])* $name:ident, $inner:ty, $maximum:tt, $format:tt) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(value_type = $inner))]
+        #[cfg_attr(
+            feature = "schema",
+            derive(utoipa::ToSchema),
+            schema(value_type = $inner, minimum = 0, maximum = $maximum, format = $format)
+        )]
         #[serde(transparent)]
         pub struct $name(pub $inner);
 
@@ -171,24 +188,24 @@ macro_rules! number_id {
 number_id!(
     /// A member's seat in its lobby. Given once, kept over disconnects, migrations and rejoining; nobody else ever gets it
     /// (P6). 0 is the creator's; no number has a special meaning.
-    ConnectionId, u32
+    ConnectionId, u32, 4_294_967_295_u32, "uint32"
 );
 number_id!(
     /// The fencing number of a lobby's host: +1 with every change of host. Whatever a host writes or sends carries it; a
     /// lower one than the receiver knows is refused everywhere (P4). The creator hosts at 1; 0 means "none yet".
-    HostEpoch, u64
+    HostEpoch, u64, 18_446_744_073_709_551_615_u64, "uint64"
 );
 number_id!(
     /// The number of an event in its lobby, from 1, without gaps (P7).
-    EventSeq, u64
+    EventSeq, u64, 18_446_744_073_709_551_615_u64, "uint64"
 );
 number_id!(
     /// A relay session, as the relay names it in each frame. Random, given at bind.
-    SessionTag, u32
+    SessionTag, u32, 4_294_967_295_u32, "uint32"
 );
 number_id!(
     /// An object of the game in the ownership table. Chosen by the game.
-    ObjectId, u64
+    ObjectId, u64, 18_446_744_073_709_551_615_u64, "uint64"
 );
 
 impl HostEpoch {
@@ -207,7 +224,11 @@ impl HostEpoch {
 /// What admits a player to a lobby: ten characters of Crockford's base32 (50 bits: one stranger in ten years at 100,000
 /// lobbies and 20 guesses a second). It belongs to the lobby and stays the same over every migration.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema), schema(value_type = String, example = "7K3QZ-M0XWB"))]
+#[cfg_attr(
+    feature = "schema",
+    derive(utoipa::ToSchema),
+    schema(value_type = String, pattern = "^[- ]*([0-9A-TV-Za-tv-z][- ]*){10}$", example = "7K3QZ-M0XWB")
+)]
 pub struct JoinCode([u8; Self::LENGTH]);
 
 impl JoinCode {

@@ -7,6 +7,7 @@ pub mod commit;
 pub mod error;
 pub mod frame;
 pub mod id;
+pub mod jws;
 pub mod limits;
 pub mod lobby;
 pub mod message;
@@ -15,6 +16,8 @@ pub mod objects;
 pub mod planted;
 pub mod presence;
 pub mod relay;
+#[cfg(feature = "schema")]
+pub mod schema;
 pub mod snapshot;
 pub mod suspicion;
 pub mod time;

@@ -30,6 +30,35 @@ pub const NAME_CHARS_MAX: usize = 128;
 /// Bytes of a direct address as text: the longest IPv6 socket address has 47.
 pub const ADDRESS_BYTES_MAX: usize = 64;
 
+/// Values that a lobby keeps. Unity: 20.
+pub const LOBBY_DATA_KEYS_MAX: usize = 64;
+/// Bytes of a lobby's keys and values together: its row is written with every change.
+pub const LOBBY_DATA_BYTES_MAX: usize = 32 * 1024;
+/// Values that a member keeps. Unity: 10.
+pub const MEMBER_DATA_KEYS_MAX: usize = 32;
+/// Bytes of a member's keys and values together.
+pub const MEMBER_DATA_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of all data of a lobby: a client is sent it as one message of at most [`SOCKET_ANSWER_BYTES_MAX`].
+pub const ALL_DATA_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of a key.
+pub const DATA_KEY_BYTES_MAX: usize = 64;
+/// Bytes of a value. Unity: 2,048 characters.
+pub const DATA_VALUE_BYTES_MAX: usize = 8 * 1024;
+/// A text that lobbies are found by has less bytes than this.
+pub const INDEXED_BYTES_MAX: usize = 128;
+/// Players that a lobby keeps out. They stand in its row.
+pub const BANS_MAX: usize = 1024;
+/// Filters of a query.
+pub const FILTERS_MAX: usize = 16;
+/// Fields that a query orders by.
+pub const ORDERS_MAX: usize = 4;
+/// Lobbies that a query passes over before its first page.
+pub const SKIP_MAX: u32 = 1000;
+/// Characters of a lobby's password.
+pub const PASSWORD_CHARS_MIN: usize = 8;
+/// Characters of a lobby's password.
+pub const PASSWORD_CHARS_MAX: usize = 64;
+
 /// Failed elections (never ready, or dead shortly after it) within [`FAILED_ELECTION_WINDOW`] that pause a lobby.
 pub const FAILED_ELECTIONS_MAX: usize = 3;
 /// How long a failed election counts, and how long a lobby that had too many of them pauses.
@@ -55,8 +84,8 @@ pub const SOCKET_ANSWER_BYTES_MAX: usize = 1024 * 1024;
 pub const EVENTS_KEPT: u64 = 1000;
 /// Events read from the store at a time.
 pub const EVENTS_PAGE: u32 = 256;
-/// Bytes of a JSON request body.
-pub const BODY_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a JSON request body: all of a lobby's data at once, and a server's change of a hundred members.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Lobbies on one page of a list.
 pub const LIST_PAGE_MAX: u32 = 100;
 
@@ -118,12 +147,16 @@ pub const RELAY_LINK_BURST_BYTES: u64 = 1024 * 1024;
 pub const RELAY_TOKEN_LIFE: Duration = Duration::from_secs(15 * 60);
 /// Life of a host grant.
 pub const HOST_GRANT_LIFE: Duration = Duration::from_secs(60);
+/// Life of a ticket for the event socket: a browser opens it at once.
+pub const SOCKET_TICKET_LIFE: Duration = Duration::from_secs(30);
 /// Life of an access token.
 pub const ACCESS_TOKEN_LIFE: Duration = Duration::from_secs(15 * 60);
 /// Life of a refresh token that is not used.
 pub const REFRESH_TOKEN_LIFE: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Bytes of any token: what a relay frame can carry beside its own header.
 pub const TOKEN_BYTES_MAX: usize = 1024;
+/// Bytes of the name of a key.
+pub const KEY_NAME_BYTES_MAX: usize = 64;
 /// Difference between two machines' clocks that a token check forgives.
 pub const CLOCK_LEEWAY: Duration = Duration::from_secs(5);
 

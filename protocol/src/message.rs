@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ConnectionId, EventSeq, HostEpoch, JoinCode, LobbyId, PeerKey, PlayerId};
+use crate::lobby::data::{Data, DataPatch};
 use crate::lobby::election::Ranking;
 use crate::lobby::{HostState, LeaveReason, LossCause, ParkReason, Presence, Settings};
 use crate::time::Timestamp;
@@ -27,6 +28,10 @@ pub struct MemberView {
     pub joined_at: Timestamp,
     /// Whether it is connected.
     pub presence: Presence,
+    /// What it tells of itself, as far as the reader may see it.
+    #[serde(default, skip_serializing_if = "Data::is_empty")]
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::MemberData))]
+    pub data: Data,
 }
 
 /// A lobby, to its members.
@@ -57,6 +62,30 @@ pub struct LobbyView {
     pub seq: EventSeq,
     /// It is closed for good.
     pub closed: bool,
+    /// When something happened to it the last time.
+    #[serde(default)]
+    pub updated_at: Timestamp,
+    /// Newcomers have to know its password.
+    #[serde(default)]
+    pub has_password: bool,
+    /// What the game keeps with it, as far as the reader may see it.
+    #[serde(default, skip_serializing_if = "Data::is_empty")]
+    #[cfg_attr(feature = "schema", schema(value_type = crate::schema::LobbyData))]
+    pub data: Data,
+}
+
+const fn nobody() -> PlayerId {
+    PlayerId::from_bytes([0; 16])
+}
+
+/// Does to values what a patch says.
+fn patch(data: &mut Data, patch: &DataPatch) {
+    for (key, value) in patch {
+        match value {
+            Some(value) => data.insert(key.clone(), value.clone()),
+            None => data.remove(key),
+        };
+    }
 }
 
 impl LobbyView {
@@ -74,12 +103,20 @@ impl LobbyView {
             return false;
         }
         self.seq = event.seq;
+        self.updated_at = event.at;
         self.epoch = event.epoch;
         match &event.body {
-            EventBody::MemberJoined { member } | EventBody::MemberChanged { member } => {
+            EventBody::MemberJoined { member } => {
                 self.members.retain(|other| other.connection != member.connection);
                 self.members.push(member.clone());
                 self.members.sort_unstable_by_key(|member| member.connection);
+            }
+            EventBody::MemberChanged { member } => {
+                if let Some(known) = self.member_mut(member.connection) {
+                    // What only that member sees of its data is not in the event.
+                    let data = std::mem::take(&mut known.data);
+                    *known = MemberView { data, ..member.clone() };
+                }
             }
             EventBody::MemberConnected { connection, peer_key, .. } => {
                 if let Some(member) = self.member_mut(*connection) {
@@ -119,6 +156,20 @@ impl LobbyView {
                 self.host = HostState::Parked { reason: *reason, former: None, until: *until };
             }
             EventBody::SuccessorChanged { successor } => self.successor = *successor,
+            EventBody::LobbyChanged { name, settings, has_password } => {
+                self.name.clone_from(name);
+                self.settings.clone_from(settings);
+                self.has_password = *has_password;
+            }
+            EventBody::DataChanged { data } | EventBody::PrivateDataChanged { data } => patch(&mut self.data, data),
+            EventBody::MemberDataChanged { connection, data }
+            | EventBody::MemberPrivateDataChanged { connection, data } => {
+                if let Some(member) = self.member_mut(*connection) {
+                    patch(&mut member.data, data);
+                }
+            }
+            EventBody::JoinCodeChanged { join_code } => self.join_code = *join_code,
+            EventBody::PlayerBanned { .. } | EventBody::PlayerUnbanned { .. } | EventBody::Hidden => {}
             EventBody::LobbyClosed => self.closed = true,
         }
         true
@@ -156,7 +207,7 @@ pub enum EventBody {
     },
     /// A member's name, consent or address changed.
     MemberChanged {
-        /// The member.
+        /// The member. Of its data there is what it had when it joined: that changes by events of its own.
         member: MemberView,
     },
     /// A member is connected again, or by another process.
@@ -177,6 +228,9 @@ pub enum EventBody {
     MemberLeft {
         /// The seat that it had; nobody else will get it.
         connection: ConnectionId,
+        /// Whose it was; all zeros in events of old.
+        #[serde(default = "nobody")]
+        player: PlayerId,
         /// Why.
         reason: LeaveReason,
     },
@@ -230,8 +284,86 @@ pub enum EventBody {
         /// Who, if anybody.
         successor: Option<ConnectionId>,
     },
+    /// The lobby's name, settings or password changed.
+    LobbyChanged {
+        /// Its name.
+        name: String,
+        /// Its settings.
+        settings: Settings,
+        /// Newcomers have to know its password.
+        has_password: bool,
+    },
+    /// Values of the lobby's data changed; those without anything are gone.
+    DataChanged {
+        /// Which, and what they are now.
+        #[cfg_attr(feature = "schema", schema(value_type = crate::schema::LobbyDataPatch))]
+        data: DataPatch,
+    },
+    /// The same for values that only the host sees. Others get [`Self::Hidden`].
+    PrivateDataChanged {
+        /// Which, and what they are now.
+        #[cfg_attr(feature = "schema", schema(value_type = crate::schema::LobbyDataPatch))]
+        data: DataPatch,
+    },
+    /// Values of a member's data changed; those without anything are gone.
+    MemberDataChanged {
+        /// Whose.
+        connection: ConnectionId,
+        /// Which, and what they are now.
+        #[cfg_attr(feature = "schema", schema(value_type = crate::schema::MemberDataPatch))]
+        data: DataPatch,
+    },
+    /// The same for values that only that member sees. Others get [`Self::Hidden`].
+    MemberPrivateDataChanged {
+        /// Whose.
+        connection: ConnectionId,
+        /// Which, and what they are now.
+        #[cfg_attr(feature = "schema", schema(value_type = crate::schema::MemberDataPatch))]
+        data: DataPatch,
+    },
+    /// The lobby has another join code: the one before opens nothing any more.
+    JoinCodeChanged {
+        /// The new one.
+        join_code: JoinCode,
+    },
+    /// A player may not take a seat. If it had one, that it left is the next event.
+    PlayerBanned {
+        /// Who.
+        player: PlayerId,
+        /// Until when; absent: for the lobby's life.
+        until: Option<Timestamp>,
+    },
+    /// A ban has been lifted.
+    PlayerUnbanned {
+        /// Whose.
+        player: PlayerId,
+    },
+    /// Something that the reader may not see: its number is all that is told, so that none is missing.
+    Hidden,
     /// The lobby is closed for good.
     LobbyClosed,
+}
+
+/// Who sees an event; all others see [`EventBody::Hidden`] in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Audience {
+    /// All members.
+    All,
+    /// Whoever is host when it is sent.
+    Host,
+    /// One member.
+    Member(ConnectionId),
+}
+
+impl EventBody {
+    /// Who sees it.
+    #[must_use]
+    pub const fn audience(&self) -> Audience {
+        if let Self::MemberPrivateDataChanged { connection, .. } = self {
+            return Audience::Member(*connection);
+        }
+        if matches!(self, Self::PrivateDataChanged { .. }) { Audience::Host } else { Audience::All }
+    }
 }
 
 /// From the service, on the event socket.
@@ -260,15 +392,24 @@ pub enum ServerMessage {
     },
 }
 
-/// Why the service closes an event socket. The WebSocket close code is `4400 +` its number here where one is named.
+/// Why the service closes an event socket, with the WebSocket close code: `4000 +` the HTTP status that is nearest, or the one that
+/// RFC 6455 has for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CloseReason {
+    /// 1008: more messages, pings included, than the service takes from one socket.
+    TooManyMessages,
+    /// 1009: a message longer than 16 KiB.
+    MessageTooLarge,
     /// 4400: a message that the protocol does not have.
     Malformed,
     /// 4401: no `hello` in time.
     NoHello,
+    /// 4403: sent away from the lobby; joining again is possible.
+    Kicked,
+    /// 4418: sent away from the lobby, and banned.
+    Banned,
     /// 4404: no seat in this lobby (any more).
     NotMember,
     /// 4408: nothing was heard for the length of the lease.
@@ -288,8 +429,12 @@ impl CloseReason {
     #[must_use]
     pub const fn code(self) -> u16 {
         match self {
+            Self::TooManyMessages => 1008,
+            Self::MessageTooLarge => 1009,
             Self::Malformed => 4400,
             Self::NoHello => 4401,
+            Self::Kicked => 4403,
+            Self::Banned => 4418,
             Self::NotMember => 4404,
             Self::LeaseExpired => 4408,
             Self::Replaced => 4409,
@@ -298,6 +443,18 @@ impl CloseReason {
             Self::GoingAway => 4503,
         }
     }
+}
+
+/// In which form a socket's news come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum NewsForm {
+    /// Each event: what has changed.
+    #[default]
+    Events,
+    /// The whole lobby after what has changed, as `resync`. Several events may come as one.
+    Lobby,
 }
 
 /// From a member, on the event socket.
@@ -311,6 +468,9 @@ pub enum ClientMessage {
         peer_key: PeerKey,
         /// The newest event that it has; absent: none, send the whole lobby.
         after: Option<EventSeq>,
+        /// In which form news come.
+        #[serde(default)]
+        form: NewsForm,
     },
     /// From a guest: whether it hears the host of this epoch.
     Report {

@@ -765,7 +765,7 @@ impl Migration {
                     self.notify(Notice::PlayerDisconnected { connection });
                 }
             }
-            EventBody::MemberLeft { connection, reason } => {
+            EventBody::MemberLeft { connection, reason, .. } => {
                 self.notify(Notice::PeersUpdated);
                 self.member_left(connection, reason);
             }
@@ -781,6 +781,15 @@ impl Migration {
             EventBody::HostReady { .. }
             | EventBody::ElectionFailed { .. }
             | EventBody::SuccessorChanged { .. }
+            | EventBody::LobbyChanged { .. }
+            | EventBody::DataChanged { .. }
+            | EventBody::PrivateDataChanged { .. }
+            | EventBody::MemberDataChanged { .. }
+            | EventBody::MemberPrivateDataChanged { .. }
+            | EventBody::JoinCodeChanged { .. }
+            | EventBody::PlayerBanned { .. }
+            | EventBody::PlayerUnbanned { .. }
+            | EventBody::Hidden
             | EventBody::LobbyClosed => {}
         }
     }

@@ -30,6 +30,7 @@ pub enum RelayOpinion {
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub enum Verdict {
     /// Ask the host whom it hears.
     Challenge {

@@ -1,5 +1,7 @@
 //! What the service's tokens claim, and the checks that need no key. Shells verify the signatures (EdDSA) first.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::{ConnectionId, HostEpoch, LobbyId, PlayerId};
@@ -11,16 +13,16 @@ pub const ISSUER: &str = "understudy";
 
 /// Whom a token is for. A token for one is refused by all others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "&str", try_from = "String")]
 pub enum Audience {
     /// The REST API and the event socket.
-    #[serde(rename = "understudy:api")]
     Api,
     /// A relay: a member binds its address.
-    #[serde(rename = "understudy:relay")]
     Relay,
     /// A relay: a host says that it is host now.
-    #[serde(rename = "understudy:grant")]
     Grant,
+    /// The event socket, once: a browser cannot send a header with it.
+    Socket,
 }
 
 impl Audience {
@@ -31,7 +33,45 @@ impl Audience {
             Self::Api => "understudy:api",
             Self::Relay => "understudy:relay",
             Self::Grant => "understudy:grant",
+            Self::Socket => "understudy:socket",
         }
+    }
+
+    /// The `typ` header: what kind of token is for it (RFC 8725 section 3.11).
+    #[must_use]
+    pub const fn token_type(self) -> &'static str {
+        match self {
+            Self::Api => "understudy-access+jwt",
+            Self::Relay => "understudy-relay+jwt",
+            Self::Grant => "understudy-grant+jwt",
+            Self::Socket => "understudy-ticket+jwt",
+        }
+    }
+
+    /// How long such a token lives.
+    #[must_use]
+    pub const fn token_life(self) -> Duration {
+        match self {
+            Self::Api => limits::ACCESS_TOKEN_LIFE,
+            Self::Relay => limits::RELAY_TOKEN_LIFE,
+            Self::Grant => limits::HOST_GRANT_LIFE,
+            Self::Socket => limits::SOCKET_TICKET_LIFE,
+        }
+    }
+}
+
+impl From<Audience> for &'static str {
+    fn from(audience: Audience) -> Self {
+        audience.as_str()
+    }
+}
+
+impl TryFrom<String> for Audience {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let all = [Self::Api, Self::Relay, Self::Grant, Self::Socket];
+        all.into_iter().find(|audience| audience.as_str() == text).ok_or("nobody is called so")
     }
 }
 
@@ -74,6 +114,16 @@ pub struct RelayClaims {
     pub connection: ConnectionId,
 }
 
+/// Claims of a ticket: this player opens the event socket of this lobby, once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicketClaims {
+    /// The registered ones.
+    #[serde(flatten)]
+    pub registered: Registered,
+    /// The lobby.
+    pub lobby: LobbyId,
+}
+
 /// Claims of a host grant: this connection is host of this lobby at this epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantClaims {
@@ -103,10 +153,13 @@ pub enum ClaimError {
     /// Not yet.
     #[error("the token is not valid yet")]
     NotYet,
+    /// It lives longer than any of its kind, or has no number.
+    #[error("no such token was ever issued")]
+    NeverIssued,
 }
 
 impl Registered {
-    /// Checks issuer, audience and times, with [`limits::CLOCK_LEEWAY`].
+    /// Checks issuer, audience and times, with [`limits::CLOCK_LEEWAY`], and that it lives no longer than its kind does.
     ///
     /// # Errors
     /// The first check that fails, as a [`ClaimError`].
@@ -119,8 +172,10 @@ impl Registered {
             Err(ClaimError::Audience)
         } else if self.exp.saturating_add(leeway_s) <= now_s {
             Err(ClaimError::Expired)
-        } else if self.nbf > now_s.saturating_add(leeway_s) {
+        } else if self.nbf.max(self.iat) > now_s.saturating_add(leeway_s) {
             Err(ClaimError::NotYet)
+        } else if self.exp.saturating_sub(self.iat) > audience.token_life().as_secs() || self.jti.is_empty() {
+            Err(ClaimError::NeverIssued)
         } else {
             Ok(())
         }
@@ -145,5 +200,9 @@ mod tests {
         assert_eq!(claims().check(ISSUER, Audience::Api, at(105)), Err(ClaimError::Expired));
         assert_eq!(claims().check(ISSUER, Audience::Api, at(44)), Err(ClaimError::NotYet));
         assert_eq!(claims().check(ISSUER, Audience::Api, at(104)), Ok(()), "leeway");
+        let check = |claims: Registered| claims.check(ISSUER, Audience::Api, at(60));
+        assert_eq!(check(Registered { iat: 66, ..claims() }), Err(ClaimError::NotYet));
+        assert_eq!(check(Registered { exp: u64::MAX, ..claims() }), Err(ClaimError::NeverIssued));
+        assert_eq!(check(Registered { jti: String::new(), ..claims() }), Err(ClaimError::NeverIssued));
     }
 }

@@ -12,8 +12,11 @@ use crate::control::Order;
 use crate::verifier::Verifier;
 use control_socket::ControlLink;
 
-/// How often the keys are read anew: a service publishes a key well before it signs with it.
-const KEYS_INTERVAL: Duration = Duration::from_secs(5 * 60);
+/// How often the keys are read anew: a service publishes a key a minute before it signs with it, and one that it has removed is to
+/// be forgotten soon.
+const KEYS_INTERVAL: Duration = Duration::from_secs(20);
+/// How soon they are read again when a token names an unknown key: anybody can make one up.
+const KEYS_PAUSE: Duration = Duration::from_secs(2);
 /// Time for one request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Sounds that wait for one control socket.
@@ -91,7 +94,9 @@ impl Service {
     /// Keeps the verifier's keys as the service publishes them. Never ends.
     pub async fn keep_keys(&self, verifier: &Verifier) {
         loop {
-            tokio::time::sleep(KEYS_INTERVAL).await;
+            tokio::time::sleep(KEYS_PAUSE).await;
+            // An unknown key cuts the rest of the interval short.
+            let _ = tokio::time::timeout(KEYS_INTERVAL - KEYS_PAUSE, verifier.unknown_key()).await;
             if let Err(error) = verifier.replace_keys(&self.keys().await) {
                 tracing::warn!(error = &error as &dyn std::error::Error, "new keys are refused, the old ones stay");
             }

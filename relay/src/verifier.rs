@@ -5,12 +5,15 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::jwk::JwkSet;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use jsonwebtoken::{Algorithm, DecodingKey};
+use protocol::jws::{Malformed, Unverified};
+use protocol::limits;
 use protocol::time::Timestamp;
 use protocol::token::{Audience, ClaimError, GrantClaims, Registered, RelayClaims};
 use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
 
-/// Keys of one set: a service publishes the current one and the one before; more is a mistake or an attack.
+/// Keys of one set: a service publishes few; more is a mistake or an attack.
 const KEYS_MAX: usize = 16;
 
 /// Why a key set is refused.
@@ -30,12 +33,15 @@ pub enum VerifierError {
 /// Why a token is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// Not a token, not signed with EdDSA by the key it names, without the claims of its kind, or not for here and now.
-    #[error("the token is malformed, wrongly signed, or not for here and now")]
-    Refused(#[source] jsonwebtoken::errors::Error),
-    /// It names no key, or none of the service's.
+    /// Not a token of this kind that a service signs, or one whose claims are not those of its kind.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// It names none of the service's keys.
     #[error("the token is signed by no known key")]
     UnknownKey,
+    /// It is not signed by the key that it names.
+    #[error("the token is wrongly signed")]
+    Signature,
     /// Signed, but not for here or not for now.
     #[error(transparent)]
     Claims(ClaimError),
@@ -46,6 +52,8 @@ pub enum TokenError {
 pub struct Verifier {
     issuer: Arc<str>,
     keys: Arc<RwLock<BTreeMap<String, DecodingKey>>>,
+    /// Told when a token names a key that is not known, and may be new.
+    unknown_key: Arc<Notify>,
 }
 
 impl Verifier {
@@ -56,7 +64,7 @@ impl Verifier {
     pub fn from_jwks(jwks: &serde_json::Value, issuer: &str) -> Result<Self, VerifierError> {
         // Whoever installed a provider before has chosen one; there is no other in this build.
         let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-        Ok(Self { issuer: issuer.into(), keys: Arc::new(RwLock::new(read_keys(jwks)?)) })
+        Ok(Self { issuer: issuer.into(), keys: Arc::new(RwLock::new(read_keys(jwks)?)), unknown_key: Arc::default() })
     }
 
     /// Puts newly published keys in the place of the old ones.
@@ -67,6 +75,11 @@ impl Verifier {
         let keys = read_keys(jwks)?;
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
         Ok(())
+    }
+
+    /// Waits until some token has named a key that is not known: it may be new.
+    pub async fn unknown_key(&self) {
+        self.unknown_key.notified().await;
     }
 
     /// Verifies a member's relay token.
@@ -92,15 +105,23 @@ impl Verifier {
         now: Timestamp,
         registered: impl Fn(&C) -> &Registered,
     ) -> Result<C, TokenError> {
-        let name = jsonwebtoken::decode_header(token).map_err(TokenError::Refused)?.kid;
-        let claims = {
-            let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
-            let key = name.and_then(|name| keys.get(&name)).ok_or(TokenError::UnknownKey)?;
-            let validation = validation(&self.issuer, audience);
-            jsonwebtoken::decode::<C>(token, key, &validation).map_err(TokenError::Refused)?.claims
-        };
+        let token = Unverified::parse(token, limits::TOKEN_BYTES_MAX)?;
+        let is_kind = token.alg == "EdDSA" && token.typ.as_deref() == Some(audience.token_type());
+        is_kind.then_some(()).ok_or(Malformed)?;
+        self.verify_signature(&token)?;
+        let claims: C = token.into_claims()?;
         registered(&claims).check(&self.issuer, audience, now).map_err(TokenError::Claims)?;
         Ok(claims)
+    }
+
+    fn verify_signature(&self, token: &Unverified<'_>) -> Result<(), TokenError> {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(key) = keys.get(&token.kid) else {
+            self.unknown_key.notify_one();
+            return Err(TokenError::UnknownKey);
+        };
+        let verified = jsonwebtoken::crypto::verify(token.signature, token.signed.as_bytes(), key, Algorithm::EdDSA);
+        verified.ok().filter(|&is_valid| is_valid).map(drop).ok_or(TokenError::Signature)
     }
 }
 
@@ -108,22 +129,6 @@ impl std::fmt::Debug for Verifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Verifier").field("issuer", &self.issuer).finish_non_exhaustive()
     }
-}
-
-/// Every field is set: the library's defaults are lenient. [`Registered::check`] alone judges the times, at the time that it is
-/// given; the library would read the clock once more.
-fn validation(issuer: &str, audience: Audience) -> Validation {
-    let mut validation = Validation::new(Algorithm::EdDSA);
-    validation.algorithms = vec![Algorithm::EdDSA];
-    validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
-    validation.set_audience(&[audience.as_str()]);
-    validation.set_issuer(&[issuer]);
-    validation.sub = None;
-    validation.reject_tokens_expiring_in_less_than = 0;
-    validation.validate_exp = false;
-    validation.validate_nbf = false;
-    validation.validate_aud = true;
-    validation
 }
 
 fn read_keys(jwks: &serde_json::Value) -> Result<BTreeMap<String, DecodingKey>, VerifierError> {

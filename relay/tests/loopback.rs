@@ -55,11 +55,12 @@ async fn a_token_that_is_expired_early_foreign_for_another_or_forged_is_refused(
     let middle = flipped.len() / 2;
     flipped[middle] = if flipped[middle] == b'A' { b'B' } else { b'A' };
     let tokens = [
-        stage.signer.sign(&claims(registered(Audience::Relay, -60))),
-        stage.signer.sign(&claims(registered(Audience::Grant, 60))),
-        stage.signer.sign(&claims(registered(Audience::Api, 60))),
-        stage.signer.sign(&claims(foreign)),
-        stage.signer.sign(&claims(early)),
+        stage.signer.sign(Audience::Relay, &claims(registered(Audience::Relay, -60))),
+        stage.signer.sign(Audience::Relay, &claims(registered(Audience::Grant, 60))),
+        stage.signer.sign(Audience::Relay, &claims(registered(Audience::Api, 60))),
+        stage.signer.sign(Audience::Relay, &claims(foreign)),
+        stage.signer.sign(Audience::Relay, &claims(early)),
+        stage.signer.sign(Audience::Grant, &claims(registered(Audience::Relay, 60))),
         stage.signer.grant(lobby, 0, 1),
         Signer::new("current").member(lobby, 0),
         Signer::new("unknown").member(lobby, 0),
@@ -172,7 +173,7 @@ async fn a_grant_counts_only_for_its_member_its_lobby_and_its_audience() {
         stage.signer.grant(lobby(1), 0, 1),
         stage.signer.grant(lobby(2), 1, 1),
         stage.signer.member(lobby(1), 1),
-        stage.signer.sign(&expired),
+        stage.signer.sign(Audience::Grant, &expired),
     ];
     for token in &tokens {
         let answer = bob.ask(RelayFrame::Grant { session, token }).await;

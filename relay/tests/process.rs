@@ -130,6 +130,28 @@ async fn the_whole_story() {
 }
 
 #[tokio::test]
+async fn a_token_of_an_unknown_key_makes_it_ask_for_the_keys_and_a_removed_key_is_forgotten() {
+    tokio::time::timeout(3 * PATIENCE, a_new_key()).await.expect("the story came to a halt");
+}
+
+async fn a_new_key() {
+    let (old, new) = (Signer::new("old"), Signer::new("new"));
+    let mut desk = Desk::new(&old).await;
+    let mut child = relay_process(&desk.address());
+    desk.answer_keys("200 OK").await;
+    let address = announced_address(&mut child).await;
+    let _socket = desk.registered(address).await;
+    desk.jwks = new.jwks().to_string();
+    let refused = RelayFrame::Refused { reason: RefusedReason::Token };
+    assert_eq!(decode(&Peer::new(address).await.bind(&new.member(lobby(1), 0)).await), refused);
+    // It asks without being told, and long before it would ask by itself.
+    desk.answer_keys("200 OK").await;
+    while decode(&Peer::new(address).await.bind(&new.member(lobby(1), 0)).await) == refused {}
+    assert_eq!(decode(&Peer::new(address).await.bind(&old.member(lobby(1), 1)).await), refused);
+    child.kill().await.unwrap();
+}
+
+#[tokio::test]
 async fn it_registers_with_every_instance_of_the_service_and_obeys_each() {
     tokio::time::timeout(3 * PATIENCE, two_instances()).await.expect("the story came to a halt");
 }

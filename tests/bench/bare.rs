@@ -24,6 +24,7 @@ use lobby_service::auth::{Auth, random};
 use lobby_service::clock::wall;
 use protocol::id::{ConnectionId, EventSeq, HostEpoch, JoinCode, LobbyId, PeerKey, PlayerId};
 use protocol::limits;
+use protocol::lobby::data::Data;
 use protocol::lobby::{HostState, LeaveReason, Presence, Settings};
 use protocol::message::{ClientMessage, Event, EventBody, LobbyView, MemberView, ServerMessage};
 use serde::{Deserialize, Serialize};
@@ -159,8 +160,17 @@ impl Newcomer {
         let Self { name, peer_key, can_host } = self;
         let (connection, now) = (ConnectionId(next), wall());
         let presence = Presence::Connected { since: now };
-        let member =
-            MemberView { connection, player, name, peer_key, can_host, direct_address: None, joined_at: now, presence };
+        let member = MemberView {
+            connection,
+            player,
+            name,
+            peer_key,
+            can_host,
+            direct_address: None,
+            joined_at: now,
+            presence,
+            data: Data::new(),
+        };
         lobby.members.push(member.clone());
         member
     }
@@ -199,6 +209,9 @@ async fn create(
         members: Vec::new(),
         seq: EventSeq(1),
         closed: false,
+        updated_at: now,
+        has_password: false,
+        data: Data::new(),
     };
     Newcomer { name, peer_key, can_host }.sit_down(player, &mut lobby);
     let room = Room { lobby: lobby.clone(), listeners: broadcast::Sender::new(EVENTS_WAITING), snapshot: Bytes::new() };
@@ -231,7 +244,7 @@ async fn leave(
     let members = &mut room.lobby.members;
     let index = members.iter().position(|member| member.player == player).ok_or(StatusCode::NOT_FOUND)?;
     let connection = members.remove(index).connection;
-    room.tell(EventBody::MemberLeft { connection, reason: LeaveReason::Left });
+    room.tell(EventBody::MemberLeft { connection, player, reason: LeaveReason::Left });
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -36,20 +36,20 @@ pub(super) async fn newer(store: Arc<dyn Store>) {
     assert_eq!(store.versions(&[]).await.unwrap(), []);
 }
 
-pub(super) async fn list(store: Arc<dyn Store>) {
+pub(super) async fn all(store: Arc<dyn Store>) {
     for number in [5, 3, 1, 4] {
         created(&*store, number, Settings::default()).await;
     }
     created(&*store, 2, private()).await;
-    created(&*store, 6, Settings { max_members: 1, ..Settings::default() }).await;
-    let ids = |lobbies: &[Lobby]| lobbies.iter().map(|lobby| lobby.id().as_bytes()[0]).collect::<Vec<_>>();
-    let first = store.list(None, 2).await.unwrap();
-    assert_eq!(ids(&first), [1, 3]);
-    let second = store.list(first.last().map(Lobby::id), 9).await.unwrap();
-    assert_eq!(ids(&second), [4, 5]);
-    assert!(store.list(second.last().map(Lobby::id), 9).await.unwrap().is_empty());
     close(&*store, lobby_id(3)).await;
-    assert_eq!(ids(&store.list(None, 9).await.unwrap()), [1, 4, 5]);
+    let first = store.lobbies(None, 2).await.unwrap();
+    let ids = |page: &[(Lobby, Version)]| page.iter().map(|(lobby, _)| lobby.id().as_bytes()[0]).collect::<Vec<_>>();
+    assert_eq!(ids(&first), [1, 2]);
+    let second = store.lobbies(Some(lobby_id(2)), 9).await.unwrap();
+    assert_eq!(ids(&second), [3, 4, 5]);
+    assert_eq!(second[0].1, Version(3));
+    assert!(second[0].0.is_closed());
+    assert_eq!(store.lobbies(Some(lobby_id(5)), 9).await.unwrap(), []);
 }
 
 pub(super) async fn events(store: Arc<dyn Store>) {

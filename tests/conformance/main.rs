@@ -2,12 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod api_keys;
 mod instances;
 mod lobbies;
+mod memberships;
 mod opening;
+mod overview;
 mod players;
+mod query;
 mod races;
 mod snapshots;
+mod upgrade;
+mod uses;
 mod writing;
 
 use std::sync::Arc;
@@ -18,7 +24,7 @@ use lobby_service::store::sqlite::SqliteStore;
 use lobby_service::store::{Change, NewSnapshot, SnapshotRefusal, Store, Written};
 use protocol::commit::Version;
 use protocol::id::{ConnectionId, InstanceId, JoinCode, LobbyId, PeerKey, PlayerId};
-use protocol::lobby::{Command, Lobby, Newcomer, Settings, Visibility};
+use protocol::lobby::{Command, Lobby, NewLobby, Newcomer, Settings, Visibility};
 use protocol::message::Event;
 use protocol::snapshot::Header;
 use protocol::time::Timestamp;
@@ -91,13 +97,33 @@ mod every {
         ] on [
             lobbies::read_back as a_lobby_is_read_back_as_it_was_saved,
             lobbies::newer as what_became_of_a_lobby_is_told_by_its_version,
-            lobbies::list as the_list_shows_public_open_lobbies_with_free_seats_page_by_page,
+            lobbies::all as all_lobbies_are_read_page_by_page_also_closed_ones,
             lobbies::events as events_are_read_from_any_number_and_only_the_newest_are_kept,
             lobbies::due as deadlines_come_earliest_first,
             lobbies::connected as lobbies_with_connected_members_are_found,
             lobbies::deleted as a_closed_lobby_is_deleted_with_its_events_and_frees_its_code,
             lobbies::deleted_at_once as many_closed_lobbies_are_deleted_a_few_at_a_time,
+            query::listed as public_open_lobbies_with_somebody_connected_are_found,
+            query::operators as each_operator_compares_each_field_by_its_kind,
+            query::truths as a_truth_is_compared_as_false_before_true,
+            query::names as a_name_is_found_by_any_part_of_it_without_regard_to_case,
+            query::order as the_order_goes_field_by_field_with_the_absent_last_either_way,
+            query::pages as pages_follow_each_other_while_lobbies_change,
+            query::random::same as whatever_is_asked_of_whatever_lobbies_is_answered_as_the_definition_says,
+            memberships::one_by_one as a_player_has_a_seat_from_its_join_to_whatever_ends_it,
+            memberships::at_once as of_many_moves_in_one_change_the_last_counts,
+            memberships::closed as in_a_closed_lobby_nobody_has_a_seat,
+            memberships::host as the_member_that_may_write_as_host_is_told,
+            memberships::requests as a_seat_is_told_with_the_key_of_the_request_that_took_it,
+            memberships::batch as seats_of_a_refused_change_are_not_taken,
+            uses::once as what_is_used_up_is_used_up_until_its_time_is_over,
+            uses::at_once as of_many_who_use_it_at_once_exactly_one_does,
+            uses::many as whatever_has_expired_can_be_used_again_and_is_forgotten,
+            overview::snapshots as operators_see_which_snapshots_are_kept_and_how_large_they_are,
+            overview::instances as operators_see_the_instances_with_their_leases,
             writing::codes as a_join_code_belongs_to_one_lobby_and_so_does_an_id,
+            writing::rotation as a_lobby_is_found_by_its_new_join_code_and_the_old_one_is_free,
+            writing::rotation_batch as a_new_join_code_that_is_taken_disturbs_none_of_its_neighbours,
             writing::stale as a_stale_change_writes_nothing,
             writing::batch as a_refused_change_disturbs_none_of_its_neighbours,
             writing::nothing as nothing_to_write_is_written,
@@ -107,13 +133,19 @@ mod every {
             snapshots::parked as while_nobody_is_host_the_last_one_may_still_save,
             snapshots::closed as a_closed_lobby_keeps_no_snapshot,
             snapshots::large as a_snapshot_of_the_largest_size_is_read_back,
-            players::rotation as a_refresh_secret_works_until_the_next_one_was_used,
+            players::rotation as a_refresh_secret_works_until_the_next_one_was_used_and_then_ends_its_family,
+            players::lost as who_uses_an_answer_that_was_thought_lost_ends_the_family,
+            players::again as a_player_who_signs_in_again_is_the_same_with_a_few_families,
+            players::at_once as of_many_who_come_back_at_once_nobody_is_forgotten,
+            api_keys::kept as a_key_of_a_game_server_is_kept_until_it_is_removed,
+            api_keys::bounded as there_are_so_many_keys_and_no_more,
             players::expiry as an_expired_refresh_secret_is_refused,
             players::forgotten as a_player_whose_refresh_secret_has_expired_is_forgotten,
             players::both as of_two_uses_of_one_secret_at_once_both_are_answered_and_one_goes_on,
             instances::one as the_lease_of_an_instance_is_its_own_until_it_is_taken_over,
             races::one_winner as of_many_changes_of_one_version_exactly_one_is_done,
             races::overlapping as overlapping_batches_in_any_order_end_with_one_winner_a_version,
+            races::one_new_code as of_many_lobbies_that_get_one_new_code_exactly_one_does,
             races::one_code as of_many_lobbies_with_one_code_exactly_one_is_made,
             races::same_creations as of_the_same_batch_of_new_lobbies_at_once_each_lobby_is_made_once,
             races::election as a_snapshot_and_an_election_at_once_leave_a_snapshot_that_was_allowed,
@@ -172,15 +204,16 @@ fn lobby_id(number: u8) -> LobbyId {
     LobbyId::from_bytes([number; 16])
 }
 
+fn join_code(number: u8) -> JoinCode {
+    JoinCode::from_entropy(u64::from(number))
+}
+
 fn newcomer(number: u8) -> Newcomer {
     Newcomer {
-        player: player(number),
         name: "é \" \\ 玩家".into(),
-        peer_key: key(number),
         build_id: "1".into(),
-        can_host: true,
         direct_address: Some("192.0.2.1:4000".into()),
-        holder: instance(1),
+        ..Newcomer::new(player(number), key(number), instance(1))
     }
 }
 
@@ -189,9 +222,11 @@ fn private() -> Settings {
 }
 
 fn new_lobby(number: u8, code: u8, settings: Settings) -> Change {
-    let code = JoinCode::from_entropy(u64::from(code));
-    let made = Lobby::create(lobby_id(number), code, "arena 'é'".into(), settings, newcomer(1), NOW);
-    let (lobby, events) = made.unwrap();
+    creation(NewLobby::new(lobby_id(number), join_code(code), "arena 'é'".into(), settings), newcomer(1), NOW)
+}
+
+fn creation(new: NewLobby, creator: Newcomer, now: Timestamp) -> Change {
+    let (lobby, events) = Lobby::create(new, creator, now).unwrap();
     Change { expected: None, lobby: Arc::new(lobby), events }
 }
 

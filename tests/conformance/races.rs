@@ -7,11 +7,12 @@ use lobby_service::store::{Change, SnapshotRefusal, Store, Written};
 use protocol::commit::Version;
 use protocol::id::{EventSeq, HostEpoch, JoinCode, LobbyId};
 use protocol::limits;
-use protocol::lobby::{Command, Lobby, Settings};
+use protocol::lobby::{Actor, Command, Lobby, Settings};
 use tokio::task::JoinHandle;
 
 use super::{
-    HOST, NOW, apply, changed, close, created, join, leave, lobby_id, new_lobby, numbers, player, put, snapshot,
+    HOST, NOW, apply, changed, close, created, join, join_code, leave, lobby_id, new_lobby, numbers, player, put,
+    snapshot,
 };
 
 async fn all<T>(tasks: impl IntoIterator<Item = JoinHandle<T>>) -> Vec<T> {
@@ -84,6 +85,27 @@ pub(super) async fn overlapping(store: Arc<dyn Store>) {
         let events = store.events_after(lobby.id(), EventSeq(oldest), u32::MAX).await.unwrap().unwrap();
         assert_eq!(numbers(&events), (oldest + 1..=lobby.last_event().0).collect::<Vec<_>>());
     }
+}
+
+pub(super) async fn one_new_code(store: Arc<dyn Store>) {
+    let mut rotations = Vec::new();
+    for number in 1..=12 {
+        let lobby = created(&*store, number, Settings::default()).await;
+        let rotate = Command::RotateCode { by: Actor::Server, code: join_code(99) };
+        rotations.push(changed(&lobby, Version(1), rotate, NOW));
+    }
+    // Half of them beside another lobby that changes, and one lobby is just created with that code.
+    let mut batches: Vec<_> = rotations.into_iter().map(|rotation| vec![rotation]).collect();
+    for (number, batch) in (101..).zip(&mut batches[..6]) {
+        batch.push(new_lobby(number, number, Settings::default()));
+    }
+    batches.push(vec![new_lobby(98, 99, Settings::default())]);
+    let ends = all(batches.into_iter().map(|batch| spawn_write(&store, batch))).await;
+    assert_eq!(ends.iter().filter(|ends| ends[0] == Written::Done).count(), 1);
+    assert_eq!(ends.iter().filter(|ends| ends[0] == Written::Taken).count(), 12);
+    assert!(ends[..6].iter().all(|ends| ends[1] == Written::Done), "nobody is in the way of its neighbour");
+    let winner = store.id_by_code(join_code(99)).await.unwrap().unwrap();
+    assert_eq!(store.load(winner).await.unwrap().unwrap().0.join_code(), join_code(99));
 }
 
 pub(super) async fn one_code(store: Arc<dyn Store>) {

@@ -6,9 +6,9 @@ use lobby_service::store::{Change, Store, Written};
 use protocol::commit::Version;
 use protocol::id::EventSeq;
 use protocol::limits;
-use protocol::lobby::Settings;
+use protocol::lobby::{Actor, Command, Lobby, Settings};
 
-use super::{NOW, apply, changed, created, join, leave, lobby_id, new_lobby, numbers, player, write};
+use super::{NOW, apply, changed, created, join, join_code, leave, lobby_id, new_lobby, numbers, player, write};
 
 pub(super) async fn codes(store: Arc<dyn Store>) {
     let first = created(&*store, 1, Settings::default()).await;
@@ -22,6 +22,63 @@ pub(super) async fn codes(store: Arc<dyn Store>) {
     assert_eq!(store.id_by_code(same_id.lobby.join_code()).await.unwrap(), None);
     let events = store.events_after(lobby_id(1), EventSeq(0), 9).await.unwrap().unwrap();
     assert_eq!(events.len() as u64, first.last_event().0);
+}
+
+fn rotate(lobby: &Lobby, version: u64, code: u8) -> Change {
+    changed(lobby, Version(version), Command::RotateCode { by: Actor::Server, code: join_code(code) }, NOW)
+}
+
+pub(super) async fn rotation(store: Arc<dyn Store>) {
+    let lobby = created(&*store, 1, Settings::default()).await;
+    assert_eq!(write(&*store, rotate(&lobby, 1, 7)).await, Written::Done);
+    assert_eq!(store.id_by_code(join_code(1)).await.unwrap(), None, "the old one opens nothing");
+    assert_eq!(store.id_by_code(join_code(7)).await.unwrap(), Some(lobby.id()));
+    assert_eq!(store.load(lobby.id()).await.unwrap().unwrap().0.join_code(), join_code(7));
+    assert_eq!(write(&*store, new_lobby(2, 7, Settings::default())).await, Written::Taken);
+    assert_eq!(write(&*store, new_lobby(2, 1, Settings::default())).await, Written::Done, "the old one is free");
+
+    let (lobby, _) = store.load(lobby.id()).await.unwrap().unwrap();
+    assert_eq!(write(&*store, rotate(&lobby, 1, 8)).await, Written::Stale);
+    assert_eq!(write(&*store, rotate(&lobby, 2, 1)).await, Written::Taken);
+    assert_eq!(store.load(lobby.id()).await.unwrap(), Some((lobby.clone(), Version(2))), "nothing was written");
+    assert_eq!(store.id_by_code(join_code(7)).await.unwrap(), Some(lobby.id()));
+    let events = store.events_after(lobby.id(), EventSeq(0), 99).await.unwrap().unwrap();
+    assert_eq!(events.len() as u64, lobby.last_event().0);
+    let closed_at = super::close(&*store, lobby.id()).await;
+    assert_eq!(store.id_by_code(join_code(7)).await.unwrap(), Some(lobby.id()), "also a closed one has its code");
+    assert_eq!(store.delete_closed(closed_at).await.unwrap(), 1);
+    assert_eq!(store.id_by_code(join_code(7)).await.unwrap(), None);
+}
+
+pub(super) async fn rotation_batch(store: Arc<dyn Store>) {
+    let mut lobbies = Vec::new();
+    for number in 1..=5 {
+        lobbies.push(created(&*store, number, Settings::default()).await);
+    }
+    let batch = [
+        rotate(&lobbies[4], 1, 50),
+        rotate(&lobbies[0], 1, 2),
+        new_lobby(8, 8, Settings::default()),
+        changed(&lobbies[1], Version(1), join(2), NOW),
+        new_lobby(9, 3, Settings::default()),
+        rotate(&lobbies[3], 7, 40),
+        changed(&lobbies[2], Version(1), join(2), NOW),
+    ];
+    let ends = store.write(&batch).await.unwrap();
+    use Written::{Done, Stale, Taken};
+    assert_eq!(ends, [Done, Taken, Done, Done, Taken, Stale, Done]);
+    for (change, end) in batch.iter().zip(ends).filter(|(change, _)| change.lobby.id() != lobby_id(9)) {
+        let (stored, version) = store.load(change.lobby.id()).await.unwrap().unwrap();
+        let events = store.events_after(stored.id(), EventSeq(0), 99).await.unwrap().unwrap();
+        assert_eq!(events.len() as u64, stored.last_event().0);
+        assert_eq!(stored == *change.lobby, end == Done);
+        assert_eq!(version, Version(if end == Done { change.expected.map_or(0, |version| version.0) + 1 } else { 1 }));
+        assert_eq!(store.id_by_code(stored.join_code()).await.unwrap(), Some(stored.id()));
+    }
+    assert_eq!(store.load(lobby_id(9)).await.unwrap(), None);
+    for free in [5, 40] {
+        assert_eq!(store.id_by_code(join_code(free)).await.unwrap(), None);
+    }
 }
 
 pub(super) async fn stale(store: Arc<dyn Store>) {

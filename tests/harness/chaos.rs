@@ -162,12 +162,13 @@ async fn end(world: &Arc<World>, mut tasks: JoinSet<()>) -> Result<Vec<String>, 
     world.stop();
     let mut rng = Rng::new();
     let first = audit::read_all(world, &mut rng).await?;
+    // While the clients are there: lobbies in which nobody is connected are not shown.
+    let listed = audit::list_all(world, &mut rng).await?;
     world.expect_heard(first.logs.iter().map(|(&lobby, log)| (lobby, log.len() as u64)).collect());
     while let Some(ended) = tasks.join_next().await {
         ended.map_err(|error| format!("a client failed: {error}"))?;
     }
     let last = audit::read_all(world, &mut rng).await?;
-    let listed = audit::list_all(world, &mut rng).await?;
     world.write(|history| (history.logs, history.listed) = (last.logs, listed));
     Ok([first.failures, last.failures].concat())
 }

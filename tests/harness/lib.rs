@@ -3,8 +3,12 @@
 pub mod chaos;
 pub mod cluster;
 pub mod history;
+pub mod hostile;
+pub mod issuer;
+pub mod operator;
 pub mod postgres;
 pub mod service;
+pub mod signer;
 pub mod sim;
 pub mod udp_proxy;
 

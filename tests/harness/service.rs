@@ -2,14 +2,17 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use lobby_service::config::{Config, Database, Key};
+use lobby_service::store::Store;
 use protocol::id::{ConnectionId, EventSeq, HostEpoch, LobbyId, PeerKey};
-use protocol::message::{ClientMessage, Event, EventBody, LobbyView, ServerMessage};
+use protocol::message::{ClientMessage, Event, EventBody, LobbyView, NewsForm, ServerMessage};
 use protocol::objects::ObjectTable;
 use protocol::snapshot::{Body, Generation, Snapshot};
+use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -61,6 +64,8 @@ pub struct Answer {
     pub etag: Option<String>,
     /// Seconds after which to come back.
     pub retry_after: Option<u64>,
+    /// All headers.
+    pub headers: HeaderMap,
     /// The body.
     pub bytes: Vec<u8>,
 }
@@ -117,6 +122,16 @@ impl TestService {
         Self { running: Some(running), ..Self::at(http) }
     }
 
+    /// Starts one on a store that the test keeps a hold of.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub async fn start_on(config: Config, store: Arc<dyn Store>) -> Self {
+        let running = lobby_service::start_on(config, store).await.expect("a service on free ports starts");
+        let http = running.http;
+        Self { running: Some(running), ..Self::at(http) }
+    }
+
     /// One that runs in a process of its own and listens here.
     ///
     /// # Panics
@@ -134,10 +149,28 @@ impl TestService {
         }
     }
 
+    /// Where its API listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// The service itself, if it runs in this process.
+    #[must_use]
+    pub fn service(&self) -> Option<&Arc<lobby_service::service::Service>> {
+        self.running.as_ref().map(lobby_service::Running::service)
+    }
+
     /// Where the relay in it listens.
     #[must_use]
     pub fn relay(&self) -> Option<SocketAddr> {
         self.running.as_ref()?.relay
+    }
+
+    /// Where its admin API listens.
+    #[must_use]
+    pub fn admin(&self) -> Option<SocketAddr> {
+        self.running.as_ref()?.admin
     }
 
     /// The address of a path.
@@ -157,8 +190,9 @@ impl TestService {
         let (status, content_type, etag) =
             (response.status(), header("content-type").unwrap_or_default(), header("etag"));
         let retry_after = header("retry-after").and_then(|seconds| seconds.parse().ok());
+        let headers = response.headers().clone();
         let bytes = response.bytes().await.expect("the answer is whole").to_vec();
-        Answer { status, content_type, etag, retry_after, bytes }
+        Answer { status, content_type, etag, retry_after, headers, bytes }
     }
 
     /// Sends JSON (or nothing, if it is `null`) as a player.
@@ -280,7 +314,7 @@ impl TestService {
     /// If there is none.
     pub async fn listen(&self, player: &TestPlayer, lobby: LobbyId, after: Option<EventSeq>) -> TestSocket {
         let mut socket = self.open(player, lobby).await.expect("a member gets a socket");
-        socket.say(&ClientMessage::Hello { peer_key: player.peer_key, after }).await;
+        socket.say(&ClientMessage::Hello { peer_key: player.peer_key, after, form: NewsForm::Events }).await;
         socket
     }
 
@@ -293,10 +327,25 @@ impl TestService {
         player: &TestPlayer,
         lobby: LobbyId,
     ) -> Result<TestSocket, tokio_tungstenite::tungstenite::Error> {
+        let stream = TcpStream::connect(self.http).await?;
+        stream.set_nodelay(true)?;
+        self.open_on(MaybeTlsStream::Plain(stream), player, lobby).await
+    }
+
+    /// As [`Self::open`], on a connection of the caller's.
+    ///
+    /// # Errors
+    /// As those of [`Self::open`].
+    pub async fn open_on(
+        &self,
+        stream: MaybeTlsStream<TcpStream>,
+        player: &TestPlayer,
+        lobby: LobbyId,
+    ) -> Result<TestSocket, tokio_tungstenite::tungstenite::Error> {
         let mut request = self.url("ws", &format!("/v1/lobbies/{lobby}/events")).into_client_request()?;
         let token = format!("Bearer {}", player.token).parse().expect("a token is a header");
         request.headers_mut().insert("authorization", token);
-        let (socket, _) = tokio_tungstenite::connect_async(request).await?;
+        let (socket, _) = tokio_tungstenite::client_async(request, stream).await?;
         Ok(TestSocket { socket })
     }
 }
@@ -329,6 +378,11 @@ impl TestSocket {
     pub async fn try_say(&mut self, message: &ClientMessage) -> bool {
         let text = serde_json::to_string(message).expect("a message is JSON");
         self.socket.send(Message::text(text)).await.is_ok()
+    }
+
+    /// Sends a ping; false if the socket is closed.
+    pub async fn try_ping(&mut self) -> bool {
+        self.socket.send(Message::Ping("".into())).await.is_ok()
     }
 
     /// Sends a text.

@@ -183,6 +183,7 @@ stats! {
 }
 
 /// Something that happens at a time.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 enum Item {
     Peer { peer: usize, process: u32, item: PeerItem },
     Service { instance: usize, item: ServiceItem },

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use xtask::postgres::{Postgres, TEST_SERVER};
 
+use crate::api_fuzz;
 use crate::steps::{Steps, cargo, is_there, root, target};
 
 /// Builds what the demo and the tests start. The whole workspace, so that nothing is built twice with different features.
@@ -34,6 +35,7 @@ pub(crate) fn test(filters: &[&str]) -> Result<(), String> {
     if filters.is_empty() {
         let planted =
             ["test", "-p", "tests", "--features", "planted-bugs", "--test", "planted_bugs", "--", "--nocapture"];
+        api_fuzz::test(&mut steps);
         steps.run("planted bugs", &mut cargo(&planted));
         steps.run("examples in the documentation", &mut cargo(&["test", "--workspace", "--doc"]));
     }
@@ -90,18 +92,23 @@ pub(crate) fn chaos_store(options: &[&str]) -> Result<(), String> {
     steps.finish()
 }
 
-/// Writes the API description anew.
+/// Writes what is generated from the service anew: the descriptions of its APIs, and the file with all its options.
 pub(crate) fn openapi() -> Result<(), String> {
     need_compilers()?;
-    let print = ["run", "--quiet", "-p", "lobby-service", "--", "--print-openapi"];
+    describe("--print-openapi", "openapi/lobby-service.json")?;
+    describe("--print-admin-openapi", "openapi/admin.json")?;
+    describe("--print-example-config", "deploy/understudy.example.toml")
+}
+
+fn describe(flag: &str, file: &str) -> Result<(), String> {
+    let print = ["run", "--quiet", "-p", "lobby-service", "--", flag];
     let output = cargo(&print).current_dir(root()).stderr(std::process::Stdio::inherit()).output();
     let output = output.map_err(|error| format!("cannot run cargo: {error}"))?;
     if !output.status.success() {
-        return Err("the lobby service did not print its description".to_owned());
+        return Err(format!("the lobby service did not print {file}"));
     }
-    let file = root().join("openapi/lobby-service.json");
-    std::fs::write(&file, &output.stdout).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
-    println!("openapi/lobby-service.json: {} bytes", output.stdout.len());
+    std::fs::write(root().join(file), &output.stdout).map_err(|error| format!("cannot write {file}: {error}"))?;
+    println!("{file}: {} bytes", output.stdout.len());
     Ok(())
 }
 

@@ -16,6 +16,8 @@ use crate::trace::{Missing, now_us};
 
 /// Time that a server has to say where it listens.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
+/// Whoever measures or torments a service asks for more than players do.
+pub const NO_LIMITS: &str = "--no-limits";
 /// On this machine, at a port that the system chooses.
 const ANY_PORT: &str = "127.0.0.1:0";
 
@@ -66,28 +68,42 @@ impl Cluster {
         Server::start("lobby-service", command, &self.guardian)
     }
 
-    /// Starts a lobby service without a relay at this port of this machine, on this database. All that are started so share the
+    /// Starts a lobby service without a relay and without limits at this port of this machine, on this database. All that are started so share the
     /// key in the cluster's folder; the first one makes it.
     ///
     /// # Errors
     /// [`ClusterError`].
     pub fn service_at(&self, name: &str, port: u16, database: &str) -> Result<Server, ClusterError> {
         let listen = format!("127.0.0.1:{port}");
-        let mut command = self.command("lobby-service", &["--listen", &listen, "--no-relay"]);
+        let mut command = self.command("lobby-service", &["--listen", &listen, "--no-relay", NO_LIMITS]);
         command.args(["--database", database, "--key-file", "./understudy-key.der"]);
         Server::start(name, command, &self.guardian)
     }
 
-    /// Starts a lobby service without a relay on SQLite. A write past the limit of the size of its files fails, as on a full disk;
+    /// Starts a lobby service without a relay and without limits on SQLite. A write past the limit of the size of its files fails, as on a full disk;
     /// else the system would end it.
     ///
     /// # Errors
     /// [`ClusterError`].
     pub fn service_that_outlives_file_limits(&self) -> Result<Server, ClusterError> {
+        self.service_after(r#"trap "" XFSZ"#)
+    }
+
+    /// As [`Self::service_that_outlives_file_limits`], but what it may not have is more than so many open files.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub fn service_with_open_files(&self, files: u32) -> Result<Server, ClusterError> {
+        self.service_after(&format!("ulimit -n {files}"))
+    }
+
+    /// Starts a lobby service from a shell that has done something before.
+    fn service_after(&self, done: &str) -> Result<Server, ClusterError> {
         let program = self.binaries.join("lobby-service");
         let mut command = Command::new("sh");
-        command.args(["-c", r#"trap "" XFSZ; exec "$@""#, "sh"]).arg(program).current_dir(&self.folder);
-        command.args(["--listen", ANY_PORT, "--no-relay"]);
+        command.args(["-c", &format!(r#"{done}; exec "$@""#), "sh"]).arg(program).current_dir(&self.folder);
+        command.args(["--listen", ANY_PORT, "--no-relay", NO_LIMITS, "--connections-per-address-max", "0"]);
+        command.env("UNDERSTUDY_ADMIN_LISTEN", ANY_PORT);
         Server::start("lobby-service", command, &self.guardian)
     }
 
@@ -144,6 +160,10 @@ impl Cluster {
         command.args(arguments).current_dir(&self.folder);
         // Whoever works on the project may have a database of another use there.
         command.env_remove("DATABASE_URL");
+        // All players of this machine have one address, and a test may open all its sockets at once.
+        command.envs([("UNDERSTUDY_CONNECTIONS_PER_ADDRESS_MAX", "0"), ("UNDERSTUDY_SOCKETS_PER_S_MAX", "0")]);
+        // Several services run at the same time.
+        command.env("UNDERSTUDY_ADMIN_LISTEN", ANY_PORT);
         command
     }
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "commands talk to the terminal")]
 
+mod api_fuzz;
 mod bench;
 mod checks;
 mod demo;
@@ -21,7 +22,11 @@ usage: cargo xtask COMMAND   (on Linux and macOS; on Windows, in WSL)
                   kill instances of the service and their database while clients use them, and check what these saw
   bench lobby [--database sqlite|postgres|both|memory] [--quick]
                   measure the lobby service beside the least that an axum program can do
-  openapi         write openapi/lobby-service.json anew from the code
+  bench hostile [--quick]
+                  measure what well-behaved clients notice of slow-loris, sockets that never read, and bodies over the limit
+  api-fuzz [--examples N] [--database sqlite|postgres|both|memory] [--seed N]
+                  try the API with thousands of requests that its description allows, and others that it does not
+  openapi         write openapi/*.json and deploy/understudy.example.toml anew
   ci              lint, test and demo --quiet: what must pass before a change is taken";
 
 fn main() -> ExitCode {
@@ -37,7 +42,8 @@ fn main() -> ExitCode {
         ["lint"] => checks::lint(),
         ["sim", seed] => checks::simulate(seed),
         ["chaos-store", options @ ..] => checks::chaos_store(options),
-        ["bench", "lobby", options @ ..] => bench::lobby(options),
+        ["bench", name @ ("lobby" | "hostile"), options @ ..] => bench::bench(name, options),
+        ["api-fuzz", options @ ..] => api_fuzz::run(options),
         ["openapi"] => checks::openapi(),
         ["ci"] => checks::lint().and_then(|()| checks::test(&[])).and_then(|()| demo::run(&["--quiet"])),
         [other, ..] => Err(format!("no such command, or not with these arguments: {other}\n\n{HELP}")),

@@ -18,7 +18,7 @@ use crate::port::free_port;
 use crate::process::{ClusterError, Guardian, file_limit, io_error, succeed};
 use crate::trace::{Missing, now_us};
 
-pub use install::ensure_installed;
+pub use install::{can_install, ensure_installed, install_package};
 use processes::{children, send, wait_until_gone};
 
 /// The environment variable that names a running server to the tests: `postgres://USER@HOST:PORT/`.

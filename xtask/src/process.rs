@@ -218,6 +218,14 @@ impl Process {
         self.signal("-TERM")
     }
 
+    /// Asks it to look at its files again.
+    ///
+    /// # Errors
+    /// [`ClusterError::Io`].
+    pub fn hang_up(&self) -> Result<(), ClusterError> {
+        self.signal("-HUP")
+    }
+
     /// Whether it has ended, by itself or by whoever killed it.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use axum::extract::State;
 use protocol::lobby::election::Ranking;
 
 use super::extract::{Caller, LobbyPath};
+use super::parameters;
 use crate::error::Problem;
 use crate::service::Service;
 
@@ -15,11 +16,9 @@ use crate::service::Service;
 /// The election as it would end now, with the reason for each place.
 #[utoipa::path(
     get, path = "/v1/lobbies/{id}/election", tag = "hosting", security(("access_token" = [])),
-    params(("id" = String, Path, description = "The lobby.")),
+    params(parameters::OfLobby),
     responses(
         (status = 200, description = "The ranking.", body = Ranking),
-        (status = "4XX", description = "Refused.", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Failed.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn election(

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::extract::{Body, Caller, LobbyPath};
+use super::parameters;
 use crate::error::Problem;
 use crate::service::Service;
 
@@ -25,11 +26,9 @@ pub(super) struct Heartbeat {
 /// Needed every 2 seconds; after 6 without one the member is disconnected. A disconnected member is connected again by it.
 #[utoipa::path(
     post, path = "/v1/lobbies/{id}/heartbeat", tag = "lobbies", request_body = Heartbeat,
-    security(("access_token" = [])), params(("id" = String, Path, description = "The lobby.")),
+    security(("access_token" = [])), params(parameters::OfLobby),
     responses(
         (status = 204, description = "Heard."),
-        (status = "4XX", description = "Refused.", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Failed.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn heartbeat(

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::extract::{Body, Caller, LobbyPath};
+use super::parameters;
 use crate::error::Problem;
 use crate::service::Service;
 
@@ -32,13 +33,9 @@ pub(super) struct HostGrant {
 /// Relays tell everybody in the lobby's session who hosts, by the grant of the highest epoch.
 #[utoipa::path(
     post, path = "/v1/lobbies/{id}/host-grant", tag = "relays", request_body = HostGrantRequest,
-    security(("access_token" = [])), params(("id" = String, Path, description = "The lobby.")),
+    security(("access_token" = [])), params(parameters::OfLobby),
     responses(
         (status = 200, description = "The grant.", body = HostGrant),
-        (status = 409, description = "Another host was elected, with its epoch; or the caller is not the one.",
-            body = Problem, content_type = "application/problem+json"),
-        (status = "4XX", description = "Refused.", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Failed.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn host_grant(

@@ -4,56 +4,48 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use protocol::id::{JoinCode, PeerKey};
-use serde::Deserialize;
-use utoipa::ToSchema;
+use protocol::error::Rejection;
+use protocol::id::JoinCode;
 
-use super::create_lobby::{Seat, consent};
-use super::extract::{Body, Caller};
+use super::idempotency::Keyed;
+use super::limited::{Guesser, guess};
+use super::member::{Password, Seat, with_profile};
+use super::parameters;
 use crate::error::Problem;
-use crate::service::{Profile, Service};
+use crate::service::{Error, Service};
 
-/// A join code, and what the newcomer brings.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct JoinByCode {
-    /// As people type it: any case, with or without the dash.
-    join_code: JoinCode,
-    /// The name in this lobby; without it the one it signed in with.
-    name: Option<String>,
-    /// The fingerprint of the newcomer's process.
-    peer_key: PeerKey,
-    /// The game's build.
-    #[serde(default)]
-    build_id: String,
-    /// Whether it can be elected host.
-    #[serde(default = "consent")]
-    can_host: bool,
-    /// Where it can be reached without the relay: an IP address and a port.
-    direct_address: Option<String>,
+with_profile! {
+    /// A join code, and what the newcomer brings.
+    struct JoinByCode {
+        /// As people type it: any case, with or without the dash.
+        join_code: JoinCode,
+        /// The lobby's password, if it has one.
+        password: Option<Password>,
+    }
 }
 
 /// Join a lobby by its code.
 ///
-/// A member gets its own seat again; so does a player who left.
+/// A player who left gets the seat that it had. A code that is not, or not any more, a lobby's is answered like the code of a lobby that
+/// the caller is banned from.
 #[utoipa::path(
     post, path = "/v1/lobbies/join", tag = "lobbies", request_body = JoinByCode, security(("access_token" = [])),
-    responses(
-        (status = 200, description = "A seat.", body = Seat),
-        (status = 404, description = "No lobby has this code.", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 409, description = "Full, closed, or of another build.", body = Problem,
-            content_type = "application/problem+json"),
-        (status = "4XX", description = "Refused.", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Failed.", body = Problem, content_type = "application/problem+json"),
-    )
+    params(parameters::IdempotencyKey),
+    responses((status = 200, description = "A seat.", body = Seat))
 )]
 pub(super) async fn join_by_code(
     State(service): State<Arc<Service>>,
-    Caller(player): Caller,
-    Body(body): Body<JoinByCode>,
+    Guesser(player, address): Guesser,
+    Keyed(mut body, request): Keyed<JoinByCode>,
 ) -> Result<Json<Seat>, Problem> {
-    let JoinByCode { join_code, name, peer_key, build_id, can_host, direct_address } = body;
-    let profile = Profile { name, peer_key, build_id, can_host, direct_address };
-    Ok(Json(service.join_by_code(player, join_code, profile).await?.into()))
+    let password = body.password.take().map(|Password(password)| password);
+    let code = body.join_code;
+    let joining = async {
+        match service.join_by_code(player, code, body.profile(), password, request).await {
+            // A code that is over is as good as one that never was.
+            Err(Error::Rejected(Rejection::Closed)) => Err(Error::NotFound),
+            joined => joined,
+        }
+    };
+    Ok(Json(guess(&service, address, player, joining).await?.into()))
 }

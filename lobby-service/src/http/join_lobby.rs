@@ -2,58 +2,43 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
-use protocol::id::PeerKey;
-use serde::Deserialize;
-use utoipa::ToSchema;
+use axum::{Extension, Json};
 
-use super::create_lobby::{Seat, consent};
-use super::extract::{Body, Caller, LobbyPath};
+use super::extract::{Caller, LobbyPath};
+use super::idempotency::Keyed;
+use super::limited::{ClientAddress, guess};
+use super::member::{Password, Seat, with_profile};
+use super::parameters;
 use crate::error::Problem;
-use crate::service::{Profile, Service};
+use crate::service::Service;
 
-/// What the newcomer brings.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct JoinLobby {
-    /// The name in this lobby; without it the one it signed in with.
-    name: Option<String>,
-    /// The fingerprint of the newcomer's process.
-    peer_key: PeerKey,
-    /// The game's build.
-    #[serde(default)]
-    build_id: String,
-    /// Whether it can be elected host.
-    #[serde(default = "consent")]
-    can_host: bool,
-    /// Where it can be reached without the relay: an IP address and a port.
-    direct_address: Option<String>,
+with_profile! {
+    /// What the newcomer brings.
+    struct JoinLobby {
+        /// The lobby's password, if it has one.
+        password: Option<Password>,
+    }
 }
 
 /// Join a public lobby.
 ///
-/// A member gets its own seat again, in private lobbies too.
+/// A member gets its own seat again, in private lobbies too, if it is the same process; another one reconnects with the seat's secret.
 #[utoipa::path(
     post, path = "/v1/lobbies/{id}/join", tag = "lobbies", request_body = JoinLobby, security(("access_token" = [])),
-    params(("id" = String, Path, description = "The lobby.")),
-    responses(
-        (status = 200, description = "A seat.", body = Seat),
-        (status = 404, description = "No such lobby, or a private one.", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 409, description = "Full, closed, or of another build.", body = Problem,
-            content_type = "application/problem+json"),
-        (status = "4XX", description = "Refused.", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Failed.", body = Problem, content_type = "application/problem+json"),
-    )
+    params(parameters::OfLobby, parameters::IdempotencyKey),
+    responses((status = 200, description = "A seat.", body = Seat))
 )]
 pub(super) async fn join_lobby(
     State(service): State<Arc<Service>>,
     Caller(player): Caller,
+    Extension(address): Extension<ClientAddress>,
     LobbyPath(id): LobbyPath,
-    Body(body): Body<JoinLobby>,
+    Keyed(mut body, request): Keyed<JoinLobby>,
 ) -> Result<Json<Seat>, Problem> {
-    let JoinLobby { name, peer_key, build_id, can_host, direct_address } = body;
-    let profile = Profile { name, peer_key, build_id, can_host, direct_address };
-    Ok(Json(service.join_by_id(player, id, profile).await?.into()))
+    let password = body.password.take().map(|Password(password)| password);
+    let has_password = password.is_some();
+    let joining = service.join_by_id(player, id, body.profile(), password, request);
+    let joined = if has_password { guess(&service, address, player, joining).await? } else { joining.await? };
+    Ok(Json(joined.into()))
 }

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 
 use super::extract::{Caller, LobbyPath};
+use super::parameters;
 use crate::error::Problem;
 use crate::service::Service;
 
@@ -14,11 +15,9 @@ use crate::service::Service;
 /// The connection id stays the player's own, should it return. If the host leaves, another is elected at once.
 #[utoipa::path(
     post, path = "/v1/lobbies/{id}/leave", tag = "lobbies", security(("access_token" = [])),
-    params(("id" = String, Path, description = "The lobby.")),
+    params(parameters::OfLobby),
     responses(
         (status = 204, description = "The seat is given up."),
-        (status = "4XX", description = "Refused.", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Failed.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn leave(
@@ -26,6 +25,6 @@ pub(super) async fn leave(
     Caller(player): Caller,
     LobbyPath(id): LobbyPath,
 ) -> Result<StatusCode, Problem> {
-    service.leave(player, id).await?;
+    service.leave(player, id, None).await?;
     Ok(StatusCode::NO_CONTENT)
 }

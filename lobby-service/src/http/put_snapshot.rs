@@ -1,7 +1,6 @@
 //! `PUT /v1/lobbies/{id}/snapshot`
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::body::Body;
@@ -16,11 +15,9 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::extract::{Caller, LobbyPath};
+use super::parameters;
 use crate::error::Problem;
 use crate::service::{Service, Upload};
-
-/// Time for one upload: 16 MiB at 5 Mbit/s.
-const UPLOAD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What is stored.
 #[derive(Debug, Serialize, ToSchema)]
@@ -39,17 +36,10 @@ pub(super) struct Stored {
 /// never.
 #[utoipa::path(
     put, path = "/v1/lobbies/{id}/snapshot", tag = "hosting", security(("access_token" = [])),
-    params(("id" = String, Path, description = "The lobby.")),
+    params(parameters::OfLobby),
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "A snapshot record."),
     responses(
         (status = 200, description = "Stored.", body = Stored),
-        (status = 409, description = "Of an older epoch, older than the newest, or not the host's.", body = Problem,
-            content_type = "application/problem+json"),
-        (status = 413, description = "Larger than 16 MiB.", body = Problem, content_type = "application/problem+json"),
-        (status = 422, description = "The bytes changed on the way.", body = Problem,
-            content_type = "application/problem+json"),
-        (status = "4XX", description = "Refused.", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Failed.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn put_snapshot(
@@ -61,8 +51,7 @@ pub(super) async fn put_snapshot(
 ) -> Result<Json<Stored>, Problem> {
     check(&headers)?;
     let upload = service.begin_upload(player, id).await?;
-    let received = tokio::time::timeout(UPLOAD_TIMEOUT, receive(body, upload)).await;
-    let upload = received.map_err(|_| Problem::new(ErrorCode::Malformed, "the body took too long"))??;
+    let upload = receive(body, upload).await?;
     let header = upload.store().await?;
     Ok(Json(Stored { generation: header.generation, tick: header.tick, checksum: header.checksum }))
 }

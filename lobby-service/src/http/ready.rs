@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::extract::{Body, Caller, LobbyPath};
+use super::parameters;
 use crate::error::Problem;
 use crate::service::Service;
 
@@ -32,13 +33,9 @@ pub(super) struct Confirmed {
 /// The elected host says so once it runs the game, before `ready_by`.
 #[utoipa::path(
     post, path = "/v1/lobbies/{id}/ready", tag = "hosting", request_body = Ready, security(("access_token" = [])),
-    params(("id" = String, Path, description = "The lobby.")),
+    params(parameters::OfLobby),
     responses(
         (status = 200, description = "The caller hosts.", body = Confirmed),
-        (status = 409, description = "Another host was elected, with its epoch; or the caller is not the one.",
-            body = Problem, content_type = "application/problem+json"),
-        (status = "4XX", description = "Refused.", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Failed.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn ready(

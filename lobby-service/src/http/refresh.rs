@@ -17,20 +17,18 @@ use crate::service::Service;
 #[serde(deny_unknown_fields)]
 pub(super) struct Refresh {
     /// From the last sign-in or refresh.
+    #[schema(pattern = "^[!-~]{1,1024}$")]
     refresh_token: String,
 }
 
 /// Get a new access token.
 ///
-/// Each refresh token works once. If the answer is lost, the same one works again, until the new one was used.
+/// Each refresh token works once. If the answer is lost, the same one works again, until the new one was used. After that whoever
+/// uses it ends all refresh tokens of its sign-in: somebody has one that is not theirs.
 #[utoipa::path(
     post, path = "/v1/players/refresh", tag = "players", request_body = Refresh,
     responses(
         (status = 200, description = "New tokens.", body = Session),
-        (status = 401, description = "The refresh token is not valid (any more).", body = Problem,
-            content_type = "application/problem+json"),
-        (status = "4XX", description = "Refused.", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Failed.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn refresh(

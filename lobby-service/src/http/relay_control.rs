@@ -10,7 +10,6 @@ use axum::http::request::Parts;
 use axum::response::Response;
 use axum::routing::get;
 use protocol::error::ErrorCode;
-use protocol::limits;
 
 use super::extract::bearer;
 use crate::config::Secret;
@@ -34,7 +33,5 @@ async fn relay_control(
         return Err(Problem::new(ErrorCode::Unauthenticated, "this is not the relays' secret"));
     }
     let upgrade = upgrade.map_err(|error| Problem::new(ErrorCode::Malformed, error.body_text()))?;
-    Ok(upgrade
-        .max_message_size(limits::SOCKET_MESSAGE_BYTES_MAX)
-        .on_upgrade(move |socket| socket::relay::serve(socket, service)))
+    Ok(socket::bounded(upgrade).on_upgrade(move |socket| socket::relay::serve(socket, service)))
 }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::extract::{Caller, LobbyPath};
+use super::parameters;
 use crate::error::Problem;
 use crate::service::Service;
 
@@ -33,11 +34,9 @@ pub(super) struct RelayToken {
 /// Get a token for the relays.
 #[utoipa::path(
     post, path = "/v1/lobbies/{id}/relay-token", tag = "relays", security(("access_token" = [])),
-    params(("id" = String, Path, description = "The lobby.")),
+    params(parameters::OfLobby),
     responses(
         (status = 200, description = "The token.", body = RelayToken),
-        (status = "4XX", description = "Refused.", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Failed.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn relay_token(

@@ -4,42 +4,57 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use protocol::lobby::Viewer;
 use protocol::message::LobbyView;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::extract::{Caller, LobbyPath};
-use super::list_lobbies::Summary;
+use super::conditions::{etag, is_among};
+use super::extract::{Actor, LobbyPath, Scope};
+use super::member::Summary;
+use super::parameters;
 use crate::error::Problem;
 use crate::service::Service;
 
-/// A lobby: whole to its members, in short to others.
+/// A lobby: whole to its members and to servers of the game, in short to others.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub(super) enum Shown {
-    /// To members.
+    /// To members and servers.
     Whole(Box<LobbyView>),
     /// To others, if it is public.
-    Short(Summary),
+    Short(Box<Summary>),
 }
 
 /// Look at a lobby.
+///
+/// Its version is the number of its newest event, and its `ETag`: with `If-None-Match` it is sent only if it has another one.
 #[utoipa::path(
-    get, path = "/v1/lobbies/{id}", tag = "lobbies", security(("access_token" = [])),
-    params(("id" = String, Path, description = "The lobby.")),
+    get, path = "/v1/lobbies/{id}", tag = "lobbies", security(("access_token" = []), ("api_key" = [])),
+    params(parameters::OfLobby, parameters::IfNoneMatch),
     responses(
-        (status = 200, description = "The lobby.", body = Shown),
-        (status = 404, description = "No such lobby, or a private one of others.", body = Problem,
-            content_type = "application/problem+json"),
-        (status = "4XX", description = "Refused.", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Failed.", body = Problem, content_type = "application/problem+json"),
+        (status = 200, description = "The lobby.", body = Shown,
+            headers(("ETag" = String, description = "The version, in quotes."))),
+        (status = 304, description = "The caller has it.",
+            headers(("ETag" = String, description = "The version, in quotes."))),
     )
 )]
 pub(super) async fn show_lobby(
     State(service): State<Arc<Service>>,
-    Caller(player): Caller,
+    actor: Actor,
     LobbyPath(id): LobbyPath,
-) -> Result<Json<Shown>, Problem> {
-    let (lobby, is_member) = service.show(player, id).await?;
-    Ok(Json(if is_member { Shown::Whole(Box::new(lobby.view())) } else { Shown::Short((&*lobby).into()) }))
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let (lobby, viewer) = service.show(actor.asker(Scope::LobbiesRead)?, id).await?;
+    let tag = etag(lobby.last_event());
+    if is_among(&headers, &header::IF_NONE_MATCH, &tag) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
+    }
+    let shown = match viewer {
+        Viewer::Anybody => Shown::Short(Box::new((&*lobby).into())),
+        Viewer::Member(_) | Viewer::Members | Viewer::Server => Shown::Whole(Box::new(lobby.view(viewer))),
+    };
+    Ok(([(header::ETAG, tag)], Json(shown)).into_response())
 }

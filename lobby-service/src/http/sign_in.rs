@@ -20,6 +20,7 @@ use crate::service::{Service, SignedIn};
 pub(super) struct SignIn {
     /// The name that is shown where no other is given: at most 128 characters.
     #[serde(default)]
+    #[schema(value_type = protocol::schema::Name)]
     name: String,
 }
 
@@ -46,11 +47,9 @@ impl From<SignedIn> for Session {
 ///
 /// Makes a new player. Keep the refresh token: it is the only way back to this player.
 #[utoipa::path(
-    post, path = "/v1/players", tag = "players", request_body = SignIn,
+    post, path = "/v1/players", tag = "players", request_body = Option<SignIn>,
     responses(
         (status = 201, description = "A new player.", body = Session),
-        (status = "4XX", description = "Refused.", body = Problem, content_type = "application/problem+json"),
-        (status = "5XX", description = "Failed.", body = Problem, content_type = "application/problem+json"),
     )
 )]
 pub(super) async fn sign_in(

@@ -2,6 +2,7 @@
 //! different lobbies meet in the writer.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use protocol::commit::{Commit, Freshness, Head, Outcome, Saved, Step, Version};
@@ -155,7 +156,10 @@ impl Service {
                 }
             }
             // Whoever does not wait any more does not need to know, here and below.
-            Err(failure) => requests.into_iter().for_each(|request| drop(request.answer.send(Err(failure.again())))),
+            Err(failure) => requests.into_iter().for_each(|request| {
+                self.metrics.decided("failed");
+                drop(request.answer.send(Err(failure.again())));
+            }),
         }
     }
 
@@ -166,12 +170,14 @@ impl Service {
                 let news = request.listens.then(|| self.listen(head));
                 Ok(Applied { lobby, news })
             }
-            (Outcome::Rejected(Rejection::NotMember) | Outcome::NotFound | Outcome::Applied(_), _) => {
-                Err(Error::NotFound)
-            }
+            (
+                Outcome::Rejected(Rejection::NotMember | Rejection::Unknown) | Outcome::NotFound | Outcome::Applied(_),
+                _,
+            ) => Err(Error::NotFound),
             (Outcome::Rejected(rejection), _) => Err(rejection.into()),
             (Outcome::Contended, _) => Err(Error::Busy),
         };
+        self.metrics.decided(outcome_of(&answer));
         drop(request.answer.send(answer));
     }
 
@@ -196,6 +202,9 @@ impl Service {
         let (id, here) = (head.lobby.id(), self.leases.instance());
         let joined = match command {
             Command::Join(newcomer) => head.lobby.seat_of(newcomer.player).map(|seat| (seat, Some(newcomer.peer_key))),
+            Command::Reconnect(returning) => {
+                head.lobby.seat_of(returning.player).map(|seat| (seat, Some(returning.peer_key)))
+            }
             Command::Connect { connection, .. } => Some((*connection, None)),
             Command::Disconnect { .. }
             | Command::Leave { .. }
@@ -203,6 +212,16 @@ impl Service {
             | Command::HostSilent { .. }
             | Command::HostHeard { .. }
             | Command::Meet { .. }
+            | Command::Update { .. }
+            | Command::UpdateMember { .. }
+            | Command::Kick { .. }
+            | Command::Ban { .. }
+            | Command::Unban { .. }
+            | Command::Replace { .. }
+            | Command::RotateCode { .. }
+            | Command::Close { .. }
+            | Command::Bulk(_)
+            | Command::If { .. }
             | Command::Due
             | Command::Resume => None,
         };
@@ -291,6 +310,7 @@ impl Service {
     fn saved(self: &Arc<Self>, head: &Head, events: &[Event]) {
         self.heads.put(head.clone());
         self.publish(head, events);
+        self.look_at_migrations(head.lobby.id(), events);
         self.news.saved(head.lobby.id(), head.version);
     }
 
@@ -300,7 +320,11 @@ impl Service {
     /// [`Error::Busy`], or the store's.
     pub(super) async fn create(self: &Arc<Self>, lobby: Lobby, events: Vec<Event>) -> Result<Written, Error> {
         let (id, lobby) = (lobby.id(), Arc::new(lobby));
-        self.commands.lock().insert(id, Vec::new());
+        // Somebody is at work on a lobby with this id, which a game or a repeated request may have chosen.
+        match self.commands.lock().entry(id) {
+            Entry::Occupied(_) => return Ok(Written::Taken),
+            Entry::Vacant(entry) => entry.insert(Vec::new()),
+        };
         let worker = Worker { commands: &self.commands, lobby: id };
         let change = Change { expected: None, lobby: Arc::clone(&lobby), events: events.clone() };
         let written = self.save(change).await;
@@ -310,6 +334,16 @@ impl Service {
         drop(worker);
         Arc::clone(self).work(id).await;
         written.map_err(|failure| failure.again())
+    }
+}
+
+fn outcome_of(answer: &Result<Applied, Error>) -> &'static str {
+    match answer {
+        Ok(_) => "applied",
+        Err(Error::Rejected(_)) => "rejected",
+        Err(Error::NotFound) => "not_found",
+        Err(Error::Busy) => "contended",
+        Err(_) => "failed",
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use protocol::error::Rejection;
 use protocol::id::{HostEpoch, LobbyId, PlayerId};
 use protocol::lobby::{Command, Lobby};
 
@@ -39,9 +40,12 @@ impl Service {
     /// A member's token for the relays.
     ///
     /// # Errors
-    /// [`Error::NotFound`] for others; the store's.
+    /// [`Error::NotFound`] for others; [`Rejection::Closed`]; the store's.
     pub async fn relay_pass(self: &Arc<Self>, player: PlayerId, id: LobbyId) -> Result<RelayPass, Error> {
         let (lobby, connection) = self.lobby_of(id, player).await?;
+        if lobby.is_closed() {
+            return Err(Rejection::Closed.into());
+        }
         let relays = self.meeting(lobby).await?;
         let token = self.auth.relay_token(player, id, connection, wall()).map_err(Error::Sign)?;
         Ok(RelayPass { relays, token })
@@ -64,10 +68,13 @@ impl Service {
     /// A host's grant for the relays.
     ///
     /// # Errors
-    /// A stale epoch, or not the host; the store's.
+    /// A stale epoch, or not the host; [`Rejection::Closed`]; the store's.
     pub async fn host_grant(&self, player: PlayerId, id: LobbyId, epoch: HostEpoch) -> Result<String, Error> {
         let (lobby, connection) = self.lobby_of(id, player).await?;
         lobby.check_host_write(connection, epoch)?;
+        if lobby.is_closed() {
+            return Err(Rejection::Closed.into());
+        }
         self.auth.host_grant(player, id, connection, epoch, wall()).map_err(Error::Sign)
     }
 }

@@ -5,9 +5,10 @@ use protocol::id::PlayerId;
 use protocol::limits;
 
 use super::{Error, Service};
-use crate::auth::random;
+use crate::auth::issuers::NotTaken;
+use crate::auth::{hex, random, unhex};
 use crate::clock::wall;
-use crate::store::{Player, RefreshHash};
+use crate::store::{Player, RefreshHash, Rotation};
 
 /// Bytes of a family and of a secret, as they stand in hexadecimal in a refresh token.
 const FAMILY_BYTES: usize = 16;
@@ -37,16 +38,33 @@ impl Service {
     /// # Errors
     /// [`Rejection::Invalid`] for its name, or the store's.
     pub async fn sign_in(&self, name: String) -> Result<SignedIn, Error> {
-        if name.chars().count() > limits::NAME_CHARS_MAX || name.chars().any(char::is_control) {
+        let player = Player { id: PlayerId::from_bytes(random()), name, created_at: wall() };
+        let signed_in = self.begin_session(&player).await?;
+        self.names.put_player(player.id, &player.name);
+        Ok(signed_in)
+    }
+
+    /// Signs in the player that is the subject of another issuer's token. Its name counts at the first time.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`], [`Error::IssuerAway`], [`Rejection::Invalid`] for its name, or the store's.
+    pub async fn sign_in_external(&self, token: &str, name: String) -> Result<SignedIn, Error> {
+        let id = self.auth.issuers().verify(token, wall()).await.map_err(|why| match why {
+            NotTaken::Refused => Error::Unauthenticated,
+            NotTaken::Unreachable => Error::IssuerAway,
+        })?;
+        self.begin_session(&Player { id, name, created_at: wall() }).await
+    }
+
+    async fn begin_session(&self, player: &Player) -> Result<SignedIn, Error> {
+        if player.name.chars().count() > limits::NAME_CHARS_MAX || player.name.chars().any(char::is_control) {
             let rule = "at most 128 characters, without control characters";
             return Err(Rejection::Invalid { field: "name", rule }.into());
         }
-        let now = wall();
-        let player = Player { id: PlayerId::from_bytes(random()), name, created_at: now };
         let (family, secret) = (random(), random());
         let token = RefreshHash { family, hash: hash(&secret) };
-        self.stored(self.store.create_player(&player, &token, now.after(limits::REFRESH_TOKEN_LIFE)).await)?;
-        self.names.put_player(player.id, &player.name);
+        let expires_at = player.created_at.after(limits::REFRESH_TOKEN_LIFE);
+        self.stored(self.store.create_player(player, &token, expires_at).await)?;
         self.signed_in(player.id, &family, &secret)
     }
 
@@ -54,15 +72,21 @@ impl Service {
     /// used: an answer can be lost.
     ///
     /// # Errors
-    /// [`Error::Unauthenticated`], or the store's.
+    /// [`Error::Unauthenticated`]; [`Error::RefreshReused`] if it was used up before; or the store's.
     pub async fn refresh(&self, token: &str) -> Result<SignedIn, Error> {
         let (family, secret) = parse(token).ok_or(Error::Unauthenticated)?;
         let next = random();
         let now = wall();
         let presented = RefreshHash { family, hash: hash(&secret) };
         let expires_at = now.after(limits::REFRESH_TOKEN_LIFE);
-        let player = self.stored(self.store.rotate_refresh(&presented, hash(&next), now, expires_at).await)?;
-        self.signed_in(player.ok_or(Error::Unauthenticated)?, &family, &next)
+        match self.stored(self.store.rotate_refresh(&presented, hash(&next), now, expires_at).await)? {
+            Rotation::Rotated(player) => self.signed_in(player, &family, &next),
+            Rotation::Reused => {
+                self.metrics.refresh_reused();
+                Err(Error::RefreshReused)
+            }
+            Rotation::Unknown => Err(Error::Unauthenticated),
+        }
     }
 
     fn signed_in(&self, player: PlayerId, family: &[u8], secret: &[u8]) -> Result<SignedIn, Error> {
@@ -75,22 +99,7 @@ fn hash(secret: &[u8; SECRET_BYTES]) -> [u8; 32] {
     *blake3::hash(secret).as_bytes()
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn parse(token: &str) -> Option<([u8; FAMILY_BYTES], [u8; SECRET_BYTES])> {
     let (family, secret) = token.split_once('.')?;
     Some((unhex(family)?, unhex(secret)?))
-}
-
-fn unhex<const N: usize>(text: &str) -> Option<[u8; N]> {
-    if text.len() != 2 * N || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return None;
-    }
-    let mut bytes = [0; N];
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
-    }
-    Some(bytes)
 }

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use protocol::id::{LobbyId, PeerKey, PlayerId};
+use protocol::limits;
 use protocol::lobby::{Command, Lobby};
 use protocol::presence::{Lost, Seat, SocketId};
 use tokio::sync::watch;
 
 use super::commands::Applied;
 use super::{Error, Service};
+use crate::clock::wall;
 use crate::events::Subscription;
 use crate::presence::Signals;
 
@@ -34,6 +36,32 @@ impl Service {
     /// [`Error::NotFound`] if the player has no seat; the store's.
     pub(crate) async fn expect_socket(&self, player: PlayerId, id: LobbyId) -> Result<(), Error> {
         self.seat_of(id, player).await.map(|_| ())
+    }
+
+    /// A ticket with which a member opens its event socket once.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if the player has no seat; the store's.
+    pub(crate) async fn ticket(&self, player: PlayerId, id: LobbyId) -> Result<String, Error> {
+        self.seat_of(id, player).await?;
+        self.auth.ticket(player, id, wall()).map_err(Error::Sign)
+    }
+
+    /// Takes a ticket. Returns whose it was.
+    ///
+    /// # Errors
+    /// [`Error::Unauthenticated`] if it is none for this lobby, or was used before, at any instance; the store's.
+    pub(crate) async fn use_ticket(&self, id: LobbyId, ticket: &str) -> Result<PlayerId, Error> {
+        let now = wall();
+        let claims = self.auth.verify_ticket(ticket, id, now).map_err(|_| Error::Unauthenticated)?;
+        let mut what = [0; 16];
+        what.copy_from_slice(&blake3::hash(claims.jti.as_bytes()).as_bytes()[..16]);
+        let until = now.after(limits::SOCKET_TICKET_LIFE + limits::CLOCK_LEEWAY);
+        if self.stored(self.store.use_up(what, now, until).await)? {
+            Ok(claims.sub)
+        } else {
+            Err(Error::Unauthenticated)
+        }
     }
 
     /// A socket said hello.

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use protocol::id::{Checksum, LobbyId, PlayerId};
@@ -12,6 +13,7 @@ use protocol::snapshot::{Generation, Header, SnapshotError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Error, Service, to_the_end};
+use crate::migrations::Fetch;
 use crate::store::{NewSnapshot, SnapshotRefusal};
 use crate::writer::Unsaved;
 
@@ -94,19 +96,25 @@ impl Service {
         id: LobbyId,
         known: impl Fn(&Checksum) -> bool,
     ) -> Result<Fetched, Error> {
-        self.lobby_of(id, player).await?;
+        let (lobby, connection) = self.lobby_of(id, player).await?;
+        let (epoch, at) = (lobby.epoch(), self.clock.now());
+        let fetched = |generation, bytes| {
+            self.migrations.fetched(&lobby, connection, Fetch { epoch, at, generation, bytes });
+        };
         let newest = self.stored(self.store.newest_snapshot(id).await)?;
         let (generation, checksum) = newest.ok_or(Error::NotFound)?;
         if known(&checksum) {
             return Ok(Fetched::Known(checksum));
         }
         if let Some((header, record)) = self.snapshots.shared(id, generation) {
+            fetched(header.generation, record.len());
             return Ok(Fetched::Record(header, record));
         }
         let room = Arc::clone(&self.snapshots.sent).try_acquire_many_owned(limits::SNAPSHOT_BYTES_MAX as u32);
         let room = room.map_err(|_| Error::Busy)?;
         // It may be a newer one by now.
         let (header, record) = self.stored(self.store.latest_snapshot(id).await)?.ok_or(Error::NotFound)?;
+        fetched(header.generation, record.len());
         Ok(Fetched::Record(header, self.snapshots.share(id, header, record, room)))
     }
 }
@@ -169,8 +177,13 @@ impl Upload {
             let ((lobby, connection), record) = (self.seat, self.record.split().freeze());
             let header = checked(record.clone()).await.map_err(SnapshotRefusal::from)?;
             let snapshot = NewSnapshot { lobby, connection, header, record };
+            let (bytes, began) = (snapshot.record.len(), Instant::now());
             match self.service.new_snapshots.save(snapshot).await {
-                Ok(stored) => Ok(stored.map(|()| header)?),
+                Ok(stored) => {
+                    stored?;
+                    self.service.metrics.snapshot_stored(bytes, began.elapsed());
+                    Ok(header)
+                }
                 Err(Unsaved::Full) => Err(Error::Busy),
                 Err(Unsaved::Store(error)) => Ok(self.service.stored(Err(error))?),
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use protocol::commit::Version;
 use protocol::id::{ConnectionId, HostEpoch, InstanceId, JoinCode, LobbyId, PeerKey, PlayerId};
-use protocol::lobby::{Command, HostState, Lobby, Newcomer, Settings};
+use protocol::lobby::{Command, HostState, Lobby, NewLobby, Newcomer, Settings};
 use protocol::message::Event;
 use protocol::time::Timestamp;
 
@@ -15,6 +15,7 @@ use protocol::message::CloseReason;
 
 use super::{Error, Service};
 use crate::auth::{Auth, random};
+use crate::limits::Limits;
 use crate::store::memory::MemoryStore;
 use crate::store::{Change, Store, StoreError, Written};
 
@@ -22,26 +23,18 @@ use crate::store::{Change, Store, StoreError, Written};
 pub(crate) const HOLDER: InstanceId = InstanceId::from_bytes([1; 8]);
 
 pub(crate) fn service(store: Arc<dyn Store>) -> Arc<Service> {
-    Service::new(store, Auth::ephemeral().unwrap())
+    Service::new(store, Auth::ephemeral().unwrap(), Limits::off())
 }
 
 pub(crate) fn newcomer(number: u8) -> Newcomer {
-    Newcomer {
-        player: PlayerId::from_bytes([number; 16]),
-        name: String::new(),
-        peer_key: PeerKey::from_bytes([number; 32]),
-        build_id: String::new(),
-        can_host: true,
-        direct_address: None,
-        holder: HOLDER,
-    }
+    Newcomer::new(PlayerId::from_bytes([number; 16]), PeerKey::from_bytes([number; 32]), HOLDER)
 }
 
 /// A lobby of two, its newest events, and how it was loaded.
 pub(crate) async fn stored(store: &dyn Store, at: Timestamp) -> Lobby {
     let code = JoinCode::from_entropy(u64::from_be_bytes(random()));
-    let id = LobbyId::from_bytes(random());
-    let (lobby, events) = Lobby::create(id, code, "x".into(), Settings::default(), newcomer(1), at).unwrap();
+    let new = NewLobby::new(LobbyId::from_bytes(random()), code, "x".into(), Settings::default());
+    let (lobby, events) = Lobby::create(new, newcomer(1), at).unwrap();
     write(store, None, lobby.clone(), events).await;
     save(store, lobby, Version(1), Command::Join(newcomer(2)), at).await
 }

@@ -1,6 +1,8 @@
 //! The store in memory: the definition of what a store does. Nothing survives the process.
 
+mod identity;
 mod instances;
+mod overview;
 mod tables;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,11 +13,16 @@ use bytes::Bytes;
 use protocol::commit::Version;
 use protocol::id::{Checksum, EventSeq, InstanceId, JoinCode, LobbyId, PlayerId};
 use protocol::lobby::Lobby;
+use protocol::lobby::listing::Query;
 use protocol::message::Event;
 use protocol::snapshot::{Generation, Header};
 use protocol::time::Timestamp;
 
-use super::{Change, NewSnapshot, Newer, Player, RefreshHash, Renewal, SnapshotRefusal, Store, StoreError, Written};
+use super::{
+    Change, Membership, NewSnapshot, Newer, Player, RefreshHash, Renewal, Rotation, SnapshotRefusal, Store, StoreError,
+    Written,
+};
+use crate::auth::api_key::{ApiKeyId, StoredApiKey};
 use crate::clock::wall;
 pub use tables::Tables;
 
@@ -66,8 +73,20 @@ impl Store for MemoryStore {
         Ok(self.tables().id_by_code(code))
     }
 
-    async fn list(&self, after: Option<LobbyId>, limit: u32) -> Result<Vec<Lobby>, StoreError> {
-        Ok(self.tables().list(after, limit))
+    async fn query(&self, query: &Query) -> Result<Vec<Lobby>, StoreError> {
+        Ok(self.tables().query(query))
+    }
+
+    async fn lobbies(&self, after: Option<LobbyId>, limit: u32) -> Result<Vec<(Lobby, Version)>, StoreError> {
+        Ok(self.tables().lobbies(after, limit))
+    }
+
+    async fn memberships(&self, player: PlayerId) -> Result<Vec<Membership>, StoreError> {
+        Ok(self.tables().memberships(player))
+    }
+
+    async fn use_up(&self, what: [u8; 16], now: Timestamp, until: Timestamp) -> Result<bool, StoreError> {
+        Ok(self.tables().use_up(what, now, until))
     }
 
     async fn connected_lobbies(&self, after: Option<LobbyId>, limit: u32) -> Result<Vec<Lobby>, StoreError> {
@@ -146,8 +165,25 @@ impl Store for MemoryStore {
         next: [u8; 32],
         now: Timestamp,
         expires_at: Timestamp,
-    ) -> Result<Option<PlayerId>, StoreError> {
+    ) -> Result<Rotation, StoreError> {
         Ok(self.tables().rotate_refresh(presented, next, now, expires_at))
+    }
+
+    async fn add_api_key(&self, key: &StoredApiKey) -> Result<bool, StoreError> {
+        Ok(self.tables().add_api_key(key))
+    }
+
+    async fn api_keys(&self) -> Result<Vec<StoredApiKey>, StoreError> {
+        Ok(self.tables().api_keys())
+    }
+
+    async fn note_api_key_used(&self, id: ApiKeyId, day: Timestamp) -> Result<(), StoreError> {
+        self.tables().note_api_key_used(id, day);
+        Ok(())
+    }
+
+    async fn remove_api_key(&self, id: ApiKeyId) -> Result<bool, StoreError> {
+        Ok(self.tables().remove_api_key(id))
     }
 
     async fn close(&self) {}

@@ -5,10 +5,12 @@
 //! which it sees as they are once it has the lock. So whatever is decided is decided on locked rows, and rows are locked in the
 //! order of their ids, that no two statements wait for each other.
 
+mod api_keys;
 mod connect;
 mod instances;
 mod lobbies;
 mod notify;
+mod overview;
 mod players;
 mod pool;
 mod snapshots;
@@ -21,14 +23,17 @@ use bytes::Bytes;
 use protocol::commit::Version;
 use protocol::id::{Checksum, EventSeq, InstanceId, JoinCode, LobbyId, PlayerId};
 use protocol::lobby::Lobby;
+use protocol::lobby::listing::Query;
 use protocol::message::Event;
 use protocol::snapshot::{Generation, Header};
 use protocol::time::Timestamp;
 
 use super::sql::Unreadable;
 use super::{
-    Change, Listener, NewSnapshot, Newer, Player, RefreshHash, Renewal, SnapshotRefusal, Store, StoreError, Written,
+    Change, Listener, Membership, NewSnapshot, Newer, Player, RefreshHash, Renewal, Rotation, SnapshotRefusal, Store,
+    StoreError, Written,
 };
+use crate::auth::api_key::{ApiKeyId, StoredApiKey};
 pub use connect::Options;
 use pool::Pool;
 
@@ -38,6 +43,8 @@ pub struct PostgresStore {
     /// For what is saved: it does not wait behind what is read.
     writers: Pool,
     readers: Pool,
+    /// For queries: the worst of them look at all lobbies that are listed, and nothing else waits for those.
+    finders: Pool,
     /// For what the instances tell each other.
     news: Pool,
     unreadable: Unreadable,
@@ -69,8 +76,20 @@ impl Store for PostgresStore {
         self.lobby_by_code(code).await
     }
 
-    async fn list(&self, after: Option<LobbyId>, limit: u32) -> Result<Vec<Lobby>, StoreError> {
-        self.open_lobbies(after, limit).await
+    async fn query(&self, query: &Query) -> Result<Vec<Lobby>, StoreError> {
+        self.query_lobbies(query).await
+    }
+
+    async fn lobbies(&self, after: Option<LobbyId>, limit: u32) -> Result<Vec<(Lobby, Version)>, StoreError> {
+        self.all_lobbies(after, limit).await
+    }
+
+    async fn memberships(&self, player: PlayerId) -> Result<Vec<Membership>, StoreError> {
+        self.seats_of(player).await
+    }
+
+    async fn use_up(&self, what: [u8; 16], now: Timestamp, until: Timestamp) -> Result<bool, StoreError> {
+        self.note_use(what, now, until).await
     }
 
     async fn connected_lobbies(&self, after: Option<LobbyId>, limit: u32) -> Result<Vec<Lobby>, StoreError> {
@@ -141,8 +160,24 @@ impl Store for PostgresStore {
         next: [u8; 32],
         now: Timestamp,
         expires_at: Timestamp,
-    ) -> Result<Option<PlayerId>, StoreError> {
+    ) -> Result<Rotation, StoreError> {
         self.rotate_secret(presented, next, now, expires_at).await
+    }
+
+    async fn add_api_key(&self, key: &StoredApiKey) -> Result<bool, StoreError> {
+        self.insert_api_key(key).await
+    }
+
+    async fn api_keys(&self) -> Result<Vec<StoredApiKey>, StoreError> {
+        self.read_api_keys().await
+    }
+
+    async fn note_api_key_used(&self, id: ApiKeyId, day: Timestamp) -> Result<(), StoreError> {
+        self.update_api_key_day(id, day).await
+    }
+
+    async fn remove_api_key(&self, id: ApiKeyId) -> Result<bool, StoreError> {
+        self.delete_api_key(id).await
     }
 
     async fn notify(&self, text: &str) -> Result<(), StoreError> {
@@ -155,6 +190,7 @@ impl Store for PostgresStore {
 
     async fn close(&self) {
         self.news.close().await;
+        self.finders.close().await;
         self.readers.close().await;
         self.writers.close().await;
     }

@@ -1,22 +1,26 @@
 //! What both databases share: how values stand in columns, and what their errors mean.
 
+pub(super) mod identity;
+
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use protocol::commit::Version;
-use protocol::id::{Checksum, EventSeq, HostEpoch, LobbyId};
+use protocol::id::{Checksum, ConnectionId, EventSeq, HostEpoch, InstanceId, LobbyId, PlayerId, RequestKey};
 use protocol::limits;
-use protocol::lobby::{Lobby, Visibility};
+use protocol::lobby::Lobby;
+use protocol::lobby::listing::Listing;
 use protocol::message::Event;
 use protocol::snapshot::{Generation, Header};
 use protocol::time::Timestamp;
 
-use super::{Change, Newer, StoreError, closed_at};
+use super::overview::{StoredInstance, StoredSnapshot};
+use super::{Change, MEMBERSHIPS_MAX, Membership, Newer, StoreError, closed_at, moves};
 
 /// The format of `lobbies.body` that this build writes and reads.
 pub(super) const BODY_FORMAT: i32 = 1;
-/// Players that are forgotten in one transaction, which adds one.
-pub(super) const FORGOTTEN_AT_ONCE: i64 = 100;
+/// The bound of [`MEMBERSHIPS`].
+pub(super) const MEMBERSHIPS_LIMIT: i64 = MEMBERSHIPS_MAX as i64;
 /// Unreadable rows whose ids are kept. Past it no more are logged.
 const UNREADABLE_MAX: usize = 4096;
 
@@ -108,6 +112,32 @@ pub(super) fn newer(row: Option<(i64, i32, Option<String>)>) -> Result<Newer, St
     }
 }
 
+/// A lobby's row: its id, its version, the format of its body, its body.
+pub(super) type LobbyRow = (Vec<u8>, i64, i32, String);
+
+/// Parameters: the lobby after which, how many.
+pub(super) const LOBBIES: &str =
+    "SELECT id, version, body_format, body FROM lobbies WHERE id > $1 ORDER BY id LIMIT $2";
+
+/// A row of [`MEMBERSHIPS`].
+pub(super) type MembershipRow = (Vec<u8>, i64, bool, Option<Vec<u8>>);
+
+/// Parameters: the player, how many.
+pub(super) const MEMBERSHIPS: &str =
+    "SELECT lobby_id, connection, coalesce(lobbies.writer = connection, false), request
+    FROM memberships JOIN lobbies ON lobbies.id = lobby_id WHERE player_id = $1 ORDER BY lobby_id LIMIT $2";
+
+/// Reads a row of [`MEMBERSHIPS`].
+pub(super) fn membership((lobby, connection, is_host, request): MembershipRow) -> Result<Membership, StoreError> {
+    let request = request.map(|key| id("membership", &key)).transpose()?;
+    Ok(Membership {
+        lobby: lobby_id(&lobby)?,
+        connection: ConnectionId(u32::try_from(connection).map_err(|error| corrupt("membership", error))?),
+        is_host,
+        request: request.map(RequestKey::from_bytes),
+    })
+}
+
 /// Parameters: the lobby, the number after which, how many. The lobby's last number comes with each event, or without any.
 pub(super) const EVENTS_AFTER: &str = "SELECT lobbies.last_event, events.seq, events.body
     FROM lobbies LEFT JOIN events ON events.lobby_id = lobbies.id AND events.seq > $2
@@ -127,9 +157,25 @@ pub(super) fn following(
     Ok(Some(events.collect::<Result<_, _>>()?).filter(|_| follows))
 }
 
-/// Parameters: the family, the hash presented, the next one, now, the next end. Returns the player.
-pub(super) const ROTATE: &str = "UPDATE refresh_families SET current_hash = $3, previous_hash = $2, expires_at = $5
-    WHERE id = $1 AND expires_at > $4 AND (current_hash = $2 OR previous_hash = $2) RETURNING player_id";
+/// Parameters: the lobby.
+pub(super) const SNAPSHOTS: &str = "SELECT generation, checksum, CAST(length(record) AS bigint) FROM snapshots
+    WHERE lobby_id = $1 ORDER BY generation DESC";
+
+/// Without parameters.
+pub(super) const INSTANCES: &str = "SELECT id, expires_at, heir FROM instances ORDER BY id";
+
+/// Reads a row of [`SNAPSHOTS`].
+pub(super) fn stored_snapshot(row: &(Vec<u8>, Vec<u8>, i64)) -> Result<StoredSnapshot, StoreError> {
+    let (generation, checksum) = read_generation(&row.0, &row.1)?;
+    Ok(StoredSnapshot { generation, checksum, bytes: u64::try_from(row.2).unwrap_or_default() })
+}
+
+/// Reads a row of [`INSTANCES`].
+pub(super) fn stored_instance(row: &(Vec<u8>, i64, Option<Vec<u8>>)) -> Result<StoredInstance, StoreError> {
+    let read = |bytes: &Vec<u8>| Ok::<_, StoreError>(InstanceId::from_bytes(id("instance id", bytes)?));
+    let heir = row.2.as_ref().map(read).transpose()?;
+    Ok(StoredInstance { id: read(&row.0)?, expires_at: timestamp(row.1), heir })
+}
 
 /// A change as the columns of its rows.
 #[derive(Debug)]
@@ -138,12 +184,14 @@ pub(super) struct Columns {
     /// `None` for a new lobby.
     pub(super) expected: Option<i64>,
     pub(super) join_code: String,
-    pub(super) is_public: bool,
-    pub(super) name: String,
-    pub(super) members: i32,
+    /// What it is found by.
+    pub(super) listing: Listing,
     pub(super) max_members: i32,
-    pub(super) connected: i32,
+    pub(super) available: i32,
     pub(super) created_at: i64,
+    pub(super) updated_at: i64,
+    /// Somebody is.
+    pub(super) is_connected: bool,
     pub(super) due_at: Option<i64>,
     pub(super) is_closed: bool,
     /// Set by the change that closes the lobby.
@@ -156,25 +204,37 @@ pub(super) struct Columns {
     pub(super) forgotten: i64,
     /// Those that are kept, with their numbers.
     pub(super) events: Vec<(i64, String)>,
+    /// Who has a seat now, unless the lobby is closed.
+    pub(super) seated: Vec<(PlayerId, Membership)>,
+    /// Who has none any more.
+    pub(super) unseated: Vec<PlayerId>,
 }
 
 impl Columns {
     pub(super) fn of(change: &Change) -> Result<Self, StoreError> {
         let lobby = &*change.lobby;
-        let settings = lobby.settings();
+        let listing = lobby.listing();
         let forgotten = lobby.last_event().0.saturating_sub(limits::EVENTS_KEPT);
         let kept = change.events.iter().filter(|event| event.seq.0 > forgotten);
-        let count = |number: usize| i32::try_from(number).unwrap_or(i32::MAX);
+        let count = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+        let (mut seated, mut unseated) = (Vec::new(), Vec::new());
+        // A closed lobby loses all of them.
+        for (player, seat) in moves(lobby, &change.events).into_iter().filter(|_| !lobby.is_closed()) {
+            match seat {
+                Some(seat) => seated.push((player, seat)),
+                None => unseated.push(player),
+            }
+        }
         Ok(Self {
             id: lobby.id(),
             expected: change.expected.map(|version| signed(version.0)),
             join_code: lobby.join_code().as_str().to_owned(),
-            is_public: settings.visibility == Visibility::Public,
-            name: lobby.name().to_owned(),
-            members: count(lobby.member_count()),
-            max_members: count(settings.max_members as usize),
-            connected: count(lobby.connected().count()),
-            created_at: signed(lobby.created_at().0),
+            max_members: count(listing.max_members),
+            available: count(listing.available),
+            created_at: signed(listing.created_at),
+            updated_at: signed(listing.updated_at),
+            listing,
+            is_connected: lobby.connected().next().is_some(),
             due_at: lobby.due_at().map(|at| signed(at.0)),
             is_closed: lobby.is_closed(),
             closed_at: closed_at(&change.events).filter(|_| lobby.is_closed()).map(|at| signed(at.0)),
@@ -186,6 +246,8 @@ impl Columns {
             events: kept
                 .map(|event| Ok((signed(event.seq.0), write_json("event", event)?)))
                 .collect::<Result<_, StoreError>>()?,
+            seated,
+            unseated,
         })
     }
 }
@@ -197,6 +259,16 @@ pub(super) struct Unreadable {
 }
 
 impl Unreadable {
+    pub(super) fn read(&self, (id, number, format, body): &LobbyRow) -> Option<(Lobby, Version)> {
+        match read_lobby(*format, body).and_then(|lobby| Ok((lobby, version(*number)?))) {
+            Ok(read) => Some(read),
+            Err(error) => {
+                self.skip(id, &error);
+                None
+            }
+        }
+    }
+
     pub(super) fn skip(&self, id: &[u8], error: &StoreError) {
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         if logged.len() < UNREADABLE_MAX && logged.insert(id.to_vec()) {

@@ -4,9 +4,11 @@
 //! under load. A few others read, each a consistent state of the file (WAL). `synchronous=FULL`: what was answered is on disk.
 //! One process uses the file at a time: another could save what this one does not hear of.
 
+mod api_keys;
 mod instances;
 mod lobbies;
 mod lock;
+mod overview;
 mod players;
 mod snapshots;
 mod write;
@@ -20,6 +22,7 @@ use bytes::Bytes;
 use protocol::commit::Version;
 use protocol::id::{Checksum, EventSeq, InstanceId, JoinCode, LobbyId, PlayerId};
 use protocol::lobby::Lobby;
+use protocol::lobby::listing::Query;
 use protocol::message::Event;
 use protocol::snapshot::{Generation, Header};
 use protocol::time::Timestamp;
@@ -28,7 +31,11 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Sqlite, SqliteConnection, SqlitePool, query};
 
 use super::sql::{Unreadable, unavailable};
-use super::{Change, NewSnapshot, Newer, Player, RefreshHash, Renewal, SnapshotRefusal, Store, StoreError, Written};
+use super::{
+    Change, Membership, NewSnapshot, Newer, Player, RefreshHash, Renewal, Rotation, SnapshotRefusal, Store, StoreError,
+    Written,
+};
+use crate::auth::api_key::{ApiKeyId, StoredApiKey};
 use lock::FileLock;
 
 /// Connections that read at the same time. Reading a lobby takes tens of microseconds.
@@ -138,8 +145,20 @@ impl Store for SqliteStore {
         self.lobby_by_code(code).await
     }
 
-    async fn list(&self, after: Option<LobbyId>, limit: u32) -> Result<Vec<Lobby>, StoreError> {
-        self.open_lobbies(after, limit).await
+    async fn query(&self, query: &Query) -> Result<Vec<Lobby>, StoreError> {
+        self.query_lobbies(query).await
+    }
+
+    async fn lobbies(&self, after: Option<LobbyId>, limit: u32) -> Result<Vec<(Lobby, Version)>, StoreError> {
+        self.all_lobbies(after, limit).await
+    }
+
+    async fn memberships(&self, player: PlayerId) -> Result<Vec<Membership>, StoreError> {
+        self.seats_of(player).await
+    }
+
+    async fn use_up(&self, what: [u8; 16], now: Timestamp, until: Timestamp) -> Result<bool, StoreError> {
+        self.note_use(what, now, until).await
     }
 
     async fn connected_lobbies(&self, after: Option<LobbyId>, limit: u32) -> Result<Vec<Lobby>, StoreError> {
@@ -210,8 +229,24 @@ impl Store for SqliteStore {
         next: [u8; 32],
         now: Timestamp,
         expires_at: Timestamp,
-    ) -> Result<Option<PlayerId>, StoreError> {
+    ) -> Result<Rotation, StoreError> {
         self.rotate_secret(presented, next, now, expires_at).await
+    }
+
+    async fn add_api_key(&self, key: &StoredApiKey) -> Result<bool, StoreError> {
+        self.insert_api_key(key).await
+    }
+
+    async fn api_keys(&self) -> Result<Vec<StoredApiKey>, StoreError> {
+        self.read_api_keys().await
+    }
+
+    async fn note_api_key_used(&self, id: ApiKeyId, day: Timestamp) -> Result<(), StoreError> {
+        self.update_api_key_day(id, day).await
+    }
+
+    async fn remove_api_key(&self, id: ApiKeyId) -> Result<bool, StoreError> {
+        self.delete_api_key(id).await
     }
 
     async fn close(&self) {

@@ -47,6 +47,8 @@ pub enum Criterion {
     LowerConnectionId,
     /// Nobody comes after it.
     Last,
+    /// The host, or who manages the lobby, has chosen it.
+    Chosen,
 }
 
 /// A place in a ranking.
@@ -84,6 +86,14 @@ impl Ranking {
     #[must_use]
     pub fn first(&self) -> Option<ConnectionId> {
         self.places.first().map(|place| place.connection)
+    }
+
+    /// The same with another winner, if it can be elected.
+    pub(super) fn chosen(mut self, winner: ConnectionId) -> Option<Self> {
+        let at = self.places.iter().position(|place| place.connection == winner)?;
+        self.places[..=at].rotate_right(1);
+        self.places.first_mut()?.because = Criterion::Chosen;
+        Some(self)
     }
 }
 

@@ -1,6 +1,11 @@
 //! What a lobby promises, command by command.
 
+mod manage;
 mod random;
+
+use std::time::Duration;
+
+use crate::message::EventBody;
 
 use super::*;
 
@@ -10,20 +15,17 @@ pub(crate) const HOLDER: InstanceId = InstanceId::from_bytes([1; 8]);
 
 pub(crate) fn newcomer(player: u8) -> Newcomer {
     Newcomer {
-        player: PlayerId::from_bytes([player; 16]),
         name: format!("player {player}"),
-        peer_key: PeerKey::from_bytes([player; 32]),
         build_id: "1".into(),
-        can_host: true,
-        direct_address: None,
-        holder: HOLDER,
+        ..Newcomer::new(PlayerId::from_bytes([player; 16]), PeerKey::from_bytes([player; 32]), HOLDER)
     }
 }
 
 /// A lobby with player 0 alone.
 pub(crate) fn lobby() -> Lobby {
     let code = JoinCode::from_entropy(77);
-    Lobby::create(LobbyId::from_bytes([7; 16]), code, "duel".into(), Settings::default(), newcomer(0), NOW).unwrap().0
+    let new = NewLobby::new(LobbyId::from_bytes([7; 16]), code, "duel".into(), Settings::default());
+    Lobby::create(new, newcomer(0), NOW).unwrap().0
 }
 
 /// A lobby on a clock of its own. Player `n` sits at connection `n`, if they join in order.
@@ -405,7 +407,7 @@ fn a_disconnected_member_keeps_its_seat_for_the_removal_delay() {
     assert_eq!(play.lobby.member_count(), 1);
     assert!(matches!(
         play.events.iter().find(|event| matches!(event.body, EventBody::MemberLeft { .. })).map(|event| &event.body),
-        Some(EventBody::MemberLeft { connection: ConnectionId(1), reason: LeaveReason::Removed })
+        Some(EventBody::MemberLeft { connection: ConnectionId(1), reason: LeaveReason::Removed, .. })
     ));
 }
 

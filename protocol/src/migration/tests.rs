@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::id::PlayerId;
 use crate::lobby::tests::{HOLDER, NOW, lobby, newcomer};
-use crate::lobby::{Command, Lobby};
+use crate::lobby::{Command, Lobby, Viewer};
 use crate::time::Timestamp;
 
 /// A lobby, and one of its peers who is told of everything. Player `n` sits at connection `n`; 0 made the lobby.
@@ -31,7 +31,7 @@ impl Play {
             lobby = lobby.apply(Command::Join(newcomer(player)), lobby_now).unwrap().0;
         }
         let now = crate::tests::start();
-        let peer = Migration::new(ConnectionId(me), lobby.view(), me == 0, now);
+        let peer = Migration::new(ConnectionId(me), lobby.view(Viewer::Members), me == 0, now);
         Self { lobby, lobby_now, peer, now }
     }
 
@@ -338,7 +338,8 @@ fn a_host_that_only_lost_the_lobby_goes_on() {
 fn frames_are_fenced_by_their_epoch_and_their_sender() {
     let mut guest = Play::guest(1, 3);
     guest.leaves(0).lobby_does(Command::Join(newcomer(4)));
-    let mut guest = Play { peer: Migration::new(seat(2), guest.lobby.view(), false, guest.now), ..guest };
+    let mut guest =
+        Play { peer: Migration::new(seat(2), guest.lobby.view(Viewer::Members), false, guest.now), ..guest };
     assert_eq!(guest.hears(1, SECOND), Admission::Accept);
     assert_eq!(guest.hears(1, FIRST), Admission::Stale);
     assert_eq!(guest.hears(1, THIRD), Admission::Ahead);
@@ -366,12 +367,16 @@ fn a_gap_in_the_events_asks_for_everything_and_what_is_known_is_ignored() {
     play.peer.handle_event(&second[0], play.now);
     assert_eq!(play.effects(), [Effect::Resync]);
     assert_eq!(play.peer.lobby().members.len(), 3, "it changes nothing");
-    let before = play.lobby.view();
-    play.peer.handle_resync(lobby.view(), play.now);
+    let before = play.lobby.view(Viewer::Members);
+    play.peer.handle_resync(lobby.view(Viewer::Members), play.now);
     assert_eq!(play.effects(), [Effect::Notify(Notice::PeersUpdated)]);
     play.peer.handle_event(&first[0], play.now);
     play.peer.handle_resync(before, play.now);
-    assert_eq!((play.effects(), play.peer.lobby()), (Vec::new(), &lobby.view()), "older than what it knows");
+    assert_eq!(
+        (play.effects(), play.peer.lobby()),
+        (Vec::new(), &lobby.view(Viewer::Members)),
+        "older than what it knows"
+    );
 }
 
 #[test]
@@ -380,7 +385,7 @@ fn a_resync_over_a_whole_migration_finds_the_new_host() {
     let (lobby, _) =
         play.lobby.apply(Command::Leave { connection: seat(0), player: id(0) }, NOW.after(MS * 9)).unwrap();
     play.lobby = lobby;
-    play.peer.handle_resync(play.lobby.view(), play.now);
+    play.peer.handle_resync(play.lobby.view(Viewer::Members), play.now);
     assert_eq!(play.deeds(), [hang_up(0), dial(1, SECOND)]);
 }
 

@@ -37,19 +37,21 @@ impl Signer {
         serde_json::to_value(JwkSet { keys: vec![key] }).unwrap()
     }
 
-    pub fn sign(&self, claims: &impl serde::Serialize) -> Vec<u8> {
-        let header = Header { kid: Some(self.name.into()), ..Header::new(Algorithm::EdDSA) };
+    pub fn sign(&self, audience: Audience, claims: &impl serde::Serialize) -> Vec<u8> {
+        let typ = Some(audience.token_type().into());
+        let header = Header { typ, kid: Some(self.name.into()), ..Header::new(Algorithm::EdDSA) };
         jsonwebtoken::encode(&header, claims, &self.key).unwrap().into_bytes()
     }
 
     pub fn member(&self, lobby: LobbyId, connection: u32) -> Vec<u8> {
         let connection = ConnectionId(connection);
-        self.sign(&RelayClaims { registered: registered(Audience::Relay, 60), lobby, connection })
+        self.sign(Audience::Relay, &RelayClaims { registered: registered(Audience::Relay, 60), lobby, connection })
     }
 
     pub fn grant(&self, lobby: LobbyId, connection: u32, epoch: u64) -> Vec<u8> {
         let (connection, epoch) = (ConnectionId(connection), HostEpoch(epoch));
-        self.sign(&GrantClaims { registered: registered(Audience::Grant, 60), lobby, connection, epoch })
+        let registered = registered(Audience::Grant, 60);
+        self.sign(Audience::Grant, &GrantClaims { registered, lobby, connection, epoch })
     }
 }
 
@@ -58,7 +60,7 @@ pub fn registered(aud: Audience, expires_in_s: i64) -> Registered {
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let (sub, jti) = (PlayerId::from_bytes([9; 16]), "1".into());
     let exp = now_s.saturating_add_signed(expires_in_s);
-    Registered { iss: ISSUER.into(), aud, sub, exp, nbf: now_s - 100, iat: now_s - 100, jti }
+    Registered { iss: ISSUER.into(), aud, sub, exp, nbf: exp - 60, iat: exp - 60, jti }
 }
 
 /// A running relay and the key that it trusts.

@@ -40,7 +40,8 @@ impl Client {
         self.send("PUT", player, path, "application/octet-stream", body).await
     }
 
-    async fn send(
+    /// Sends any request.
+    pub(crate) async fn send(
         &mut self,
         method: &str,
         player: &Player,

@@ -7,7 +7,7 @@ use protocol::id::{PeerKey, PlayerId};
 use super::Failure;
 
 /// A player with its access token.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Player {
     pub(crate) token: String,
     pub(crate) name: String,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use lobby_service::auth::Auth;
-use xtask::cluster::Cluster;
+use xtask::cluster::{Cluster, NO_LIMITS};
 use xtask::postgres::Postgres;
 
 use super::Failure;
@@ -66,7 +66,8 @@ impl Servers {
         let process = match &database.url {
             None => self.cluster.server("bench-bare", &[&*key])?,
             Some(url) => {
-                let choices = ["--listen", "127.0.0.1:0", "--no-relay", "--key-file", &key, "--database", url];
+                let choices =
+                    ["--listen", "127.0.0.1:0", "--no-relay", NO_LIMITS, "--key-file", &key, "--database", url];
                 self.cluster.server("lobby-service", &choices)?
             }
         };

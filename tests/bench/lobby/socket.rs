@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use futures_util::{SinkExt, StreamExt};
 use protocol::id::LobbyId;
-use protocol::message::ClientMessage;
+use protocol::message::{ClientMessage, NewsForm};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -31,13 +31,22 @@ pub(crate) async fn open(server: SocketAddr, player: &Player, lobby: LobbyId) ->
 }
 
 async fn say_hello(server: SocketAddr, player: &Player, lobby: LobbyId) -> Result<Socket, Failure> {
-    let stream = TcpStream::connect(server).await?;
+    open_on(TcpStream::connect(server).await?, server, player, lobby).await
+}
+
+/// As [`open`], on a connection of the caller's.
+pub(crate) async fn open_on(
+    stream: TcpStream,
+    server: SocketAddr,
+    player: &Player,
+    lobby: LobbyId,
+) -> Result<Socket, Failure> {
     stream.set_nodelay(true)?;
     let mut request = format!("ws://{server}/v1/lobbies/{lobby}/events").into_client_request()?;
     request.headers_mut().insert("authorization", format!("Bearer {}", player.token).parse()?);
     let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER_BYTES).write_buffer_size(0);
     let (mut socket, _) = tokio_tungstenite::client_async_with_config(request, stream, Some(config)).await?;
-    let hello = ClientMessage::Hello { peer_key: player.peer_key, after: None };
+    let hello = ClientMessage::Hello { peer_key: player.peer_key, after: None, form: NewsForm::Events };
     socket.send(Message::text(serde_json::to_string(&hello)?)).await?;
     match next_text(&mut socket).await {
         Some(_) => Ok(socket),

@@ -8,7 +8,7 @@ use futures_util::{StreamExt, stream};
 use protocol::id::{EventSeq, JoinCode, LobbyId};
 use protocol::message::{Event, ServerMessage};
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::socket::{Came, Socket};
 use super::world::{Player, Reply, World, reply};
@@ -94,22 +94,21 @@ async fn read_log(auditor: &Player, lobby: LobbyId, at: SocketAddr, newest: Even
     Ok(log)
 }
 
-/// The names of all lobbies that are shown to everybody.
+/// The names of all lobbies that are shown to everybody: those in which somebody is connected.
 pub(super) async fn list_all(world: &World, rng: &mut Rng) -> Result<Vec<String>, String> {
     let reader = world.try_sign_in(rng).await.ok_or("nobody can sign in although nothing is broken")?;
     let mut names = Vec::new();
-    let mut after: Option<String> = None;
+    let mut continuation = Value::Null;
     loop {
         let at = world.any_instance(rng);
-        let query = after.map(|after| format!("&after={after}")).unwrap_or_default();
-        let path = format!("/v1/lobbies?limit={PAGE}{query}");
-        let reply = reply(world.request(at, &reader, Method::GET, &path)).await;
+        let body = json!({"count": PAGE, "continuation": continuation});
+        let reply = reply(world.request(at, &reader, Method::POST, "/v1/lobbies/query").json(&body)).await;
         let Reply::Done(bytes) = reply else { return Err(format!("the list cannot be read: {reply:?}")) };
         let page: Value = serde_json::from_slice(&bytes).map_err(|error| error.to_string())?;
         let lobbies = page["lobbies"].as_array().ok_or("the list has no lobbies")?;
         names.extend(lobbies.iter().filter_map(|lobby| Some(lobby["name"].as_str()?.to_owned())));
-        after = page["next"].as_str().map(ToOwned::to_owned);
-        if after.is_none() {
+        continuation = page["continuation"].clone();
+        if continuation.is_null() {
             return Ok(names);
         }
     }

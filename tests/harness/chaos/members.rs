@@ -269,6 +269,15 @@ fn learn_event(known: &mut Known, body: &EventBody) {
         | EventBody::MemberDisconnected { .. }
         | EventBody::MemberLeft { .. }
         | EventBody::SuccessorChanged { .. }
+        | EventBody::LobbyChanged { .. }
+        | EventBody::DataChanged { .. }
+        | EventBody::PrivateDataChanged { .. }
+        | EventBody::MemberDataChanged { .. }
+        | EventBody::MemberPrivateDataChanged { .. }
+        | EventBody::JoinCodeChanged { .. }
+        | EventBody::PlayerBanned { .. }
+        | EventBody::PlayerUnbanned { .. }
+        | EventBody::Hidden
         | EventBody::LobbyClosed => {}
     }
 }

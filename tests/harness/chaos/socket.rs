@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use protocol::id::{EventSeq, LobbyId};
-use protocol::message::{ClientMessage, ServerMessage};
+use protocol::message::{ClientMessage, NewsForm, ServerMessage};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -73,7 +73,7 @@ impl Socket {
         let token = format!("Bearer {}", player.token).parse().map_err(|_| NoSocket::Failed)?;
         request.headers_mut().insert("authorization", token);
         let (mut socket, _) = tokio_tungstenite::connect_async(request).await?;
-        let hello = ClientMessage::Hello { peer_key: player.peer_key, after };
+        let hello = ClientMessage::Hello { peer_key: player.peer_key, after, form: NewsForm::Events };
         socket.send(Message::text(serde_json::to_string(&hello).map_err(|_| NoSocket::Failed)?)).await?;
         Ok(Self { socket })
     }

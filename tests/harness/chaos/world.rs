@@ -186,7 +186,7 @@ impl World {
     /// Waits until every instance answers and reaches its database.
     pub(super) async fn wait_healthy(&self) {
         for instance in &self.instances {
-            let url = format!("http://{instance}/healthz");
+            let url = format!("http://{instance}/readyz");
             while !matches!(reply(self.client.get(&url)).await, Reply::Done(_)) {
                 tokio::time::sleep(RETRY).await;
             }

@@ -58,6 +58,15 @@ fn check_steady(lobby: &Lobby<'_>, found: &mut Found) {
             | EventBody::ElectionFailed { .. }
             | EventBody::HostParked { .. }
             | EventBody::SuccessorChanged { .. }
+            | EventBody::LobbyChanged { .. }
+            | EventBody::DataChanged { .. }
+            | EventBody::PrivateDataChanged { .. }
+            | EventBody::MemberDataChanged { .. }
+            | EventBody::MemberPrivateDataChanged { .. }
+            | EventBody::JoinCodeChanged { .. }
+            | EventBody::PlayerBanned { .. }
+            | EventBody::PlayerUnbanned { .. }
+            | EventBody::Hidden
             | EventBody::LobbyClosed => {}
         }
     }
@@ -82,6 +91,15 @@ fn listens(lobby: &Lobby<'_>, connection: ConnectionId) -> bool {
         | EventBody::ElectionFailed { .. }
         | EventBody::HostParked { .. }
         | EventBody::SuccessorChanged { .. }
+        | EventBody::LobbyChanged { .. }
+        | EventBody::DataChanged { .. }
+        | EventBody::PrivateDataChanged { .. }
+        | EventBody::MemberDataChanged { .. }
+        | EventBody::MemberPrivateDataChanged { .. }
+        | EventBody::JoinCodeChanged { .. }
+        | EventBody::PlayerBanned { .. }
+        | EventBody::PlayerUnbanned { .. }
+        | EventBody::Hidden
         | EventBody::LobbyClosed => false,
     })
 }

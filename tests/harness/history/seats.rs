@@ -95,12 +95,12 @@ impl Seats<'_> {
                     }
                     self.players.entry(member.player).or_default().joined.push(*seq);
                 }
-                EventBody::MemberLeft { connection, reason: LeaveReason::Left } => {
+                EventBody::MemberLeft { connection, reason: LeaveReason::Left, .. } => {
                     if let Some(owner) = self.owners.get(connection) {
                         self.players.entry(*owner).or_default().left.push(*seq);
                     }
                 }
-                EventBody::MemberLeft { reason: LeaveReason::Removed, .. }
+                EventBody::MemberLeft { .. }
                 | EventBody::MemberChanged { .. }
                 | EventBody::MemberConnected { .. }
                 | EventBody::MemberDisconnected { .. }
@@ -112,6 +112,15 @@ impl Seats<'_> {
                 | EventBody::ElectionFailed { .. }
                 | EventBody::HostParked { .. }
                 | EventBody::SuccessorChanged { .. }
+                | EventBody::LobbyChanged { .. }
+                | EventBody::DataChanged { .. }
+                | EventBody::PrivateDataChanged { .. }
+                | EventBody::MemberDataChanged { .. }
+                | EventBody::MemberPrivateDataChanged { .. }
+                | EventBody::JoinCodeChanged { .. }
+                | EventBody::PlayerBanned { .. }
+                | EventBody::PlayerUnbanned { .. }
+                | EventBody::Hidden
                 | EventBody::LobbyClosed => {}
             }
         }

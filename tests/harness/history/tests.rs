@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use protocol::id::{InstanceId, JoinCode, PeerKey};
-use protocol::lobby::{Command, Lobby, Newcomer, Settings};
+use protocol::lobby::{Command, Lobby, NewLobby, Newcomer, Settings, Viewer};
 use protocol::message::EventBody;
 use protocol::time::Timestamp;
 
@@ -32,29 +32,22 @@ fn player(number: u8) -> PlayerId {
 }
 
 fn newcomer(number: u8) -> Newcomer {
-    Newcomer {
-        player: player(number),
-        name: String::new(),
-        peer_key: PeerKey::from_bytes([number; 32]),
-        build_id: String::new(),
-        can_host: true,
-        direct_address: None,
-        holder: InstanceId::from_bytes([1; 8]),
-    }
+    Newcomer::new(player(number), PeerKey::from_bytes([number; 32]), InstanceId::from_bytes([1; 8]))
 }
 
 impl Maker {
     fn new(seed: u64) -> Self {
         let settings = Settings::default();
         let code = JoinCode::from_entropy(1);
-        let created = Lobby::create(LOBBY, code, "first".to_owned(), settings, newcomer(0), Timestamp(10 * STEP_US));
+        let new = NewLobby::new(LOBBY, code, "first".to_owned(), settings);
+        let created = Lobby::create(new, newcomer(0), Timestamp(10 * STEP_US));
         let (lobby, events) = created.unwrap();
         let mut history = History { listed: vec!["first".to_owned()], ..History::default() };
-        history.born.insert(LOBBY, lobby.view());
+        history.born.insert(LOBBY, lobby.view(Viewer::Members));
         history.logs.insert(LOBBY, events);
         let rng = Rng::with_seed(seed);
         let mut maker = Self { rng, lobby, at: 10 * STEP_US, history, busy: BTreeMap::new(), snapshot: None };
-        let answer = Answer::Seat(ConnectionId(0), Seen::of(&maker.lobby.view()));
+        let answer = Answer::Seat(ConnectionId(0), Seen::of(&maker.lobby.view(Viewer::Members)));
         maker.note(0, Action::Create("first".to_owned()), Outcome::Done(answer));
         maker
     }
@@ -78,7 +71,11 @@ impl Maker {
         match (self.rng.u8(0..6), seat) {
             (0 | 1, None) => self.join(number),
             (0, Some(connection)) if number > 1 => self.leave(number, connection),
-            (1 | 2, _) => self.note(number, Action::Read, Outcome::Done(Answer::View(Seen::of(&self.lobby.view())))),
+            (1 | 2, _) => self.note(
+                number,
+                Action::Read,
+                Outcome::Done(Answer::View(Seen::of(&self.lobby.view(Viewer::Members)))),
+            ),
             (3, _) => self.note(number, Action::Fetch, Outcome::Done(Answer::Snapshot(self.snapshot))),
             _ => self.put(),
         }
@@ -87,7 +84,7 @@ impl Maker {
     fn join(&mut self, number: u8) {
         self.decide(Command::Join(newcomer(number)));
         let connection = self.lobby.seat_of(player(number)).unwrap();
-        let answer = Answer::Seat(connection, Seen::of(&self.lobby.view()));
+        let answer = Answer::Seat(connection, Seen::of(&self.lobby.view(Viewer::Members)));
         self.note(number, Action::Join, Outcome::Done(answer));
     }
 
@@ -444,7 +441,7 @@ fn an_election_is_needless_where_the_host_always_came_back() {
     expect(Kind::SeatLost, |history| {
         history.steady.insert(LOBBY);
         let (connection, reason) = (ConnectionId(0), protocol::lobby::LeaveReason::Removed);
-        log(history).last_mut().unwrap().body = EventBody::MemberLeft { connection, reason };
+        log(history).last_mut().unwrap().body = EventBody::MemberLeft { connection, player: player(0), reason };
     });
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use protocol::id::{ConnectionId, HostEpoch, ObjectId, PlayerId};
 use protocol::limits;
-use protocol::lobby::{HostState, LeaveReason, Lobby, LossCause, ParkReason, Presence, Settings};
+use protocol::lobby::{HostState, LeaveReason, Lobby, LossCause, ParkReason, Presence, Settings, Viewer};
 use protocol::message::{Event, EventBody};
 use protocol::migration::{GuestLink, Role};
 use protocol::snapshot::{Seat, Snapshot};
@@ -63,7 +63,7 @@ impl Checker {
 
     /// A snapshot was acknowledged. P13: whatever an acknowledged one held of a seat that is still taken, each later one holds.
     pub(super) fn stored(&mut self, lobby: &Lobby, snapshot: &Snapshot) {
-        for member in lobby.view().members {
+        for member in lobby.view(Viewer::Members).members {
             let seat = member.connection;
             let joined = member.joined_at.0.to_be_bytes();
             let is_of_it = |held: &&Seat| held.connection == seat && held.host_data.starts_with(&joined);
@@ -111,7 +111,7 @@ impl Checker {
         if after.epoch() < epoch {
             return Err(("P2", format!("the lobby went from epoch {epoch} to {}", after.epoch())));
         }
-        let view = after.view();
+        let view = after.view(Viewer::Members);
         if let Some(host) = after.host().host()
             && view.member(host).is_none()
         {
@@ -147,17 +147,20 @@ impl Checker {
 
 /// P13: who is gone has left, or was away for the removal delay.
 fn check_departures(before: &Lobby, after: &Lobby, events: &[Event]) -> Result<(), (&'static str, String)> {
-    let (was, is) = (before.view(), after.view());
+    let (was, is) = (before.view(Viewer::Members), after.view(Viewer::Members));
     let delay = Duration::from_millis(before.settings().removal_delay_ms);
     for member in was.members.iter().filter(|member| is.member(member.connection).is_none()) {
         let left = events.iter().find_map(|event| match event.body {
-            EventBody::MemberLeft { connection, reason } if connection == member.connection => Some((event.at, reason)),
+            EventBody::MemberLeft { connection, reason, .. } if connection == member.connection => {
+                Some((event.at, reason))
+            }
             _ => None,
         });
         let fair = match (left, member.presence) {
             (Some((_, LeaveReason::Left)), _) => true,
             (Some((at, LeaveReason::Removed)), Presence::Disconnected { since }) => at.since(since) >= delay,
-            (Some((_, LeaveReason::Removed)), Presence::Connected { .. }) | (None, _) => false,
+            (Some((_, LeaveReason::Removed)), Presence::Connected { .. })
+            | (Some((_, LeaveReason::Kicked | LeaveReason::Banned)) | None, _) => false,
         };
         if !fair {
             return Err(("P13", format!("seat {} was lost: {left:?} {:?}", member.connection, member.presence)));

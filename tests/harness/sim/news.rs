@@ -3,7 +3,7 @@
 use lobby_service::store::Newer;
 use protocol::commit::{Head, Version};
 use protocol::id::{ConnectionId, HostEpoch};
-use protocol::lobby::Command;
+use protocol::lobby::{Command, Viewer};
 use protocol::message::{Event, EventBody};
 use protocol::planted::{self, Bug};
 use protocol::presence::SocketId;
@@ -180,7 +180,7 @@ impl Sim {
     /// A seat was given up: unless it is taken again, its socket here is closed.
     fn seat_given_up(&mut self, instance: usize, connection: ConnectionId) {
         let at = &mut self.service.instances[instance];
-        if at.head.as_ref().is_some_and(|head| head.lobby.view().member(connection).is_some()) {
+        if at.head.as_ref().is_some_and(|head| head.lobby.view(Viewer::Members).member(connection).is_some()) {
             return;
         }
         if let Some(socket) = at.presence.forget((self.lobby, connection)) {

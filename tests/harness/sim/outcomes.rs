@@ -4,7 +4,8 @@
 
 use protocol::commit::{Head, Outcome, Version};
 use protocol::error::Rejection;
-use protocol::lobby::{Command, HostState, LeaveReason, Lobby, LossCause};
+use protocol::id::{PeerKey, PlayerId, SecretHash};
+use protocol::lobby::{Command, HostState, LeaveReason, Lobby, LossCause, Newcomer, Return, Viewer};
 use protocol::message::{Event, EventBody};
 use protocol::migration::ReadyAnswer;
 
@@ -38,6 +39,15 @@ impl Sim {
                 | EventBody::MemberDisconnected { .. }
                 | EventBody::HostLost { .. }
                 | EventBody::SuccessorChanged { .. }
+                | EventBody::LobbyChanged { .. }
+                | EventBody::DataChanged { .. }
+                | EventBody::PrivateDataChanged { .. }
+                | EventBody::MemberDataChanged { .. }
+                | EventBody::MemberPrivateDataChanged { .. }
+                | EventBody::JoinCodeChanged { .. }
+                | EventBody::PlayerBanned { .. }
+                | EventBody::PlayerUnbanned { .. }
+                | EventBody::Hidden
                 | EventBody::LobbyClosed => continue,
             };
             *count += 1;
@@ -67,7 +77,7 @@ impl Sim {
     pub(super) fn connect_again(&mut self, instance: usize, command: &Command, head: Option<&Head>) {
         let (Command::Disconnect { connection, peer_key, .. }, Some(head)) = (command.clone(), head) else { return };
         let at = &self.service.instances[instance];
-        let player = head.lobby.view().member(connection).map(|member| member.player);
+        let player = head.lobby.view(Viewer::Members).member(connection).map(|member| member.player);
         if let Some(player) = player
             && !head.lobby.is_connected(connection)
             && at.presence.is_held_by((self.lobby, connection), peer_key)
@@ -79,17 +89,11 @@ impl Sim {
 
     pub(super) fn answer_to(&mut self, instance: usize, command: &Command, outcome: Outcome) -> Answer {
         match (command, outcome) {
-            (Command::Join(newcomer), Outcome::Applied(lobby)) => match lobby.seat_of(newcomer.player) {
-                Some(connection) => {
-                    let (seat, now) = ((self.lobby, connection), self.now);
-                    let presence = &mut self.service.instances[instance].presence;
-                    if let Some(replaced) = presence.heartbeat(seat, newcomer.peer_key, now) {
-                        self.close_socket(instance, replaced);
-                    }
-                    Answer::Joined { connection, view: Box::new(lobby.view()) }
-                }
-                None => Answer::Refused,
-            },
+            (Command::Join(Newcomer { player, peer_key, secret: Some(secret), .. }), Outcome::Applied(lobby))
+            | (Command::Reconnect(Return { player, peer_key, next: secret, .. }), Outcome::Applied(lobby)) => {
+                self.seated(instance, &lobby, *player, *peer_key, *secret)
+            }
+            (Command::Reconnect(_), Outcome::Rejected(Rejection::WrongSecret)) => Answer::WrongSecret,
             (Command::Ready { epoch, .. }, Outcome::Applied(_)) => {
                 Answer::Ready { epoch: *epoch, answer: ReadyAnswer::Confirmed }
             }
@@ -100,6 +104,24 @@ impl Sim {
             (_, Outcome::Contended) => Answer::Unknown,
             (_, Outcome::Applied(_) | Outcome::Rejected(_) | Outcome::NotFound) => Answer::Refused,
         }
+    }
+
+    fn seated(
+        &mut self,
+        instance: usize,
+        lobby: &Lobby,
+        player: PlayerId,
+        peer_key: PeerKey,
+        secret: SecretHash,
+    ) -> Answer {
+        let Some(connection) = lobby.seat_of(player) else { return Answer::Refused };
+        let (seat, now) = ((self.lobby, connection), self.now);
+        let presence = &mut self.service.instances[instance].presence;
+        if let Some(replaced) = presence.heartbeat(seat, peer_key, now) {
+            self.close_socket(instance, replaced);
+        }
+        let view = Box::new(lobby.view(Viewer::Member(connection)));
+        Answer::Joined { connection, view, secret }
     }
 
     /// What an election must not do (P10): take the host from a game that a majority plays.

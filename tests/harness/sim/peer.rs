@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use protocol::frame::{HostHint, PeerBody, PeerFrame, RelayFrame};
-use protocol::id::{ConnectionId, EventSeq, HostEpoch, InstanceId, ObjectId, PeerKey, PlayerId, SessionTag};
+use protocol::id::{
+    ConnectionId, EventSeq, HostEpoch, InstanceId, ObjectId, PeerKey, PlayerId, SecretHash, SessionTag,
+};
 use protocol::limits;
 use protocol::lobby::Newcomer;
 use protocol::message::{ClientMessage, Event, LobbyView};
@@ -128,6 +130,9 @@ pub(super) struct Peer {
     pub(super) key: PeerKey,
     pub(super) process: u32,
     pub(super) life: Life,
+    /// What takes its seat again, on its disk, and what does after that: drawn and saved before the service hears of it. (The hashes
+    /// stand for the secrets.)
+    saved: Option<(SecretHash, Option<SecretHash>)>,
     session: Option<Session>,
     joining: bool,
     join_at: Instant,
@@ -152,6 +157,7 @@ impl Peer {
             key: PeerKey::from_bytes(rng_bytes(rng)),
             process: 0,
             life: if index == 0 { Life::Running } else { Life::Dead },
+            saved: None,
             session: None,
             joining: false,
             join_at: Instant::now(),
@@ -161,16 +167,16 @@ impl Peer {
         }
     }
 
+    pub(super) const fn save(&mut self, secret: SecretHash) {
+        self.saved = Some((secret, None));
+    }
+
     /// What it joins with. The instance that it comes to puts its own name.
     pub(super) fn newcomer(&self, holder: InstanceId) -> Newcomer {
         Newcomer {
-            player: self.player,
             name: format!("peer {}", self.index),
-            peer_key: self.key,
             build_id: "sim".into(),
-            can_host: true,
-            direct_address: None,
-            holder,
+            ..Newcomer::new(self.player, self.key, holder)
         }
     }
 
@@ -372,8 +378,20 @@ impl Sim {
         let Some(session) = &mut peer.session else {
             if !peer.joining && peer.join_at <= now {
                 peer.joining = true;
-                let call = Call::Join(peer.newcomer(InstanceId::from_bytes([0; 8])));
-                self.request(index, call, Answer::Refused);
+                let fresh = SecretHash::from_bytes(rng_bytes(&mut self.rng));
+                let newcomer = peer.newcomer(InstanceId::from_bytes([0; 8]));
+                let call = match peer.saved {
+                    Some((presented, next)) => {
+                        let next = next.unwrap_or(fresh);
+                        peer.saved = Some((presented, Some(next)));
+                        Call::Reconnect { newcomer, presented, next }
+                    }
+                    None => {
+                        peer.save(fresh);
+                        Call::Join(Newcomer { secret: Some(fresh), ..newcomer })
+                    }
+                };
+                self.request(index, call, Answer::Unknown);
             }
             return;
         };
@@ -755,9 +773,15 @@ impl Sim {
         let rejoin_at = now + Duration::from_millis(self.rng.u64(500..8000));
         let peer = &mut self.peers[index];
         match (answer, &mut peer.session) {
-            (Answer::Joined { connection, view }, None) => {
+            (Answer::Joined { connection, view, secret }, None) => {
                 peer.joining = false;
+                peer.save(secret);
                 self.enter_lobby(index, connection, *view, false);
+            }
+            (Answer::WrongSecret, _) => {
+                peer.joining = false;
+                peer.saved = None;
+                peer.join_at = now;
             }
             (Answer::Refused | Answer::Unknown, None) => {
                 peer.joining = false;

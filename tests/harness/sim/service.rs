@@ -6,8 +6,8 @@ use std::time::Instant;
 use lobby_service::store::memory::Tables;
 use lobby_service::store::{Change, NewSnapshot, Written};
 use protocol::commit::Version;
-use protocol::id::{ConnectionId, EventSeq, HostEpoch, InstanceId, JoinCode, LobbyId, PeerKey};
-use protocol::lobby::{Command, Lobby, Newcomer};
+use protocol::id::{ConnectionId, EventSeq, HostEpoch, InstanceId, JoinCode, LobbyId, PeerKey, SecretHash};
+use protocol::lobby::{Command, Lobby, NewLobby, Newcomer, Return, Viewer};
 use protocol::message::{ClientMessage, LobbyView};
 use protocol::migration::ReadyAnswer;
 use protocol::presence::SocketId;
@@ -25,6 +25,7 @@ use super::{Item, Sim, TICK};
 #[derive(Debug, Clone)]
 pub(super) enum Call {
     Join(Newcomer),
+    Reconnect { newcomer: Newcomer, presented: SecretHash, next: SecretHash },
     Leave { connection: ConnectionId, player: protocol::id::PlayerId },
     Ready { connection: ConnectionId, epoch: HostEpoch },
     Snapshot { connection: ConnectionId, record: Vec<u8> },
@@ -38,7 +39,9 @@ pub(super) enum Answer {
     Joined {
         connection: ConnectionId,
         view: Box<LobbyView>,
+        secret: SecretHash,
     },
+    WrongSecret,
     Left,
     Ready {
         epoch: HostEpoch,
@@ -57,6 +60,7 @@ pub(super) enum Answer {
 }
 
 /// What comes to an instance.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub(super) enum ServiceItem {
     Boot,
     Thaw,
@@ -155,11 +159,15 @@ impl Sim {
             self.boot(instance);
             self.renew(instance);
         }
+        let secret = SecretHash::from_bytes(std::array::from_fn(|_| self.rng.u8(..)));
         let newcomer = self.peers[0].newcomer(self.service.instances[0].id);
+        let newcomer = Newcomer { secret: Some(secret), ..newcomer };
+        self.peers[0].save(secret);
         let code = JoinCode::from_entropy(self.rng.u64(..));
-        let created = Lobby::create(self.lobby, code, "sim".into(), self.settings.clone(), newcomer, self.timestamp());
+        let new = NewLobby::new(self.lobby, code, "sim".into(), self.settings.clone());
+        let created = Lobby::create(new, newcomer, self.timestamp());
         let Ok((lobby, events)) = created else { return self.violation("P16", "a valid lobby was refused".into()) };
-        let view = lobby.view();
+        let view = lobby.view(Viewer::Members);
         self.checker.saved(None, &lobby, &events);
         let change = Change { expected: None, lobby: lobby.into(), events };
         if self.service.tables.write(change) != Written::Done {
@@ -226,12 +234,17 @@ impl Sim {
                 let holder = self.service.instances[instance].id;
                 self.execute(instance, Command::Join(Newcomer { holder, ..newcomer }), waiting);
             }
+            Call::Reconnect { newcomer: Newcomer { player, peer_key, .. }, presented, next } => {
+                let holder = self.service.instances[instance].id;
+                let returning = Return { player, presented, next, peer_key, direct_address: None, holder };
+                self.execute(instance, Command::Reconnect(returning), waiting);
+            }
             Call::Leave { connection, player } => {
                 self.execute(instance, Command::Leave { connection, player }, waiting);
             }
             Call::Ready { connection, epoch } => self.execute(instance, Command::Ready { connection, epoch }, waiting),
             Call::View => {
-                let view = self.service.row().map(|(lobby, _)| Answer::View(Box::new(lobby.view())));
+                let view = self.service.row().map(|(lobby, _)| Answer::View(Box::new(lobby.view(Viewer::Members))));
                 self.answer(instance, peer, process, request, view.unwrap_or(Answer::Refused));
             }
             Call::Fetch { epoch } => {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use protocol::commit::{Head, Outcome, Version};
 use protocol::id::{ConnectionId, EventSeq, HostEpoch, PeerKey};
-use protocol::lobby::Command;
+use protocol::lobby::{Command, Viewer};
 use protocol::message::ClientMessage;
 use protocol::presence::{Lost, SocketId};
 
@@ -91,7 +91,7 @@ impl Sim {
         let sent = after.unwrap_or(lobby.last_event());
         (socket.sent, socket.since) = (Some(sent), head.version);
         if after.is_none() {
-            self.send_to_peer(instance, id, FromService::Resync(Box::new(lobby.view())));
+            self.send_to_peer(instance, id, FromService::Resync(Box::new(lobby.view(Viewer::Members))));
         }
         let events = self.service.tables.events_after(self.lobby, sent, u32::MAX).unwrap_or_default();
         self.send_events(instance, id, &events);

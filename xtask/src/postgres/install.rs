@@ -23,7 +23,7 @@ pub fn ensure_installed() -> Result<PathBuf, ClusterError> {
     if let Some(folder) = installed() {
         return Ok(folder);
     }
-    if !is_root() || !is_on_path("apt-get") {
+    if !can_install() {
         let what = "find Postgres' server programs: install them (Debian, as root: `apt-get install postgresql`; macOS: \
                     `brew install postgresql`)";
         return Err(io_error(what)(io::ErrorKind::NotFound.into()));
@@ -58,14 +58,25 @@ fn install() -> Result<(), ClusterError> {
     fs::create_dir_all(folder).map_err(io_error(format!("make {NO_CLUSTER_FOLDER}")))?;
     let file = folder.join("understudy.conf");
     fs::write(&file, NO_CLUSTER).map_err(io_error(format!("write {}", file.display())))?;
-    let mut installed = apt_get(&["install", "--yes", "--no-install-recommends", "postgresql"]);
-    if installed.is_err() {
-        // The machine may never have read what there is.
-        installed =
-            apt_get(&["update"]).and_then(|()| apt_get(&["install", "--yes", "--no-install-recommends", "postgresql"]));
-    }
+    let installed = install_package("postgresql");
     fs::remove_file(&file).map_err(io_error(format!("remove {}", file.display())))?;
     installed
+}
+
+/// Whether this is root on a machine with `apt-get`.
+#[must_use]
+pub fn can_install() -> bool {
+    is_root() && is_on_path("apt-get")
+}
+
+/// Installs a package of Debian's.
+///
+/// # Errors
+/// [`ClusterError::Io`], with what `apt-get` says.
+pub fn install_package(package: &str) -> Result<(), ClusterError> {
+    let install = ["install", "--yes", "--no-install-recommends", package];
+    // The machine may never have read what there is.
+    apt_get(&install).or_else(|_| apt_get(&["update"]).and_then(|()| apt_get(&install)))
 }
 
 fn apt_get(arguments: &[&str]) -> Result<(), ClusterError> {

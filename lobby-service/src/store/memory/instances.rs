@@ -7,6 +7,7 @@ use protocol::id::InstanceId;
 use protocol::time::Timestamp;
 
 use crate::store::Renewal;
+use crate::store::overview::StoredInstance;
 
 #[derive(Debug)]
 struct Row {
@@ -61,6 +62,12 @@ impl Instances {
     /// See [`crate::store::Store::bury`].
     pub(super) fn bury(&mut self, instance: InstanceId) {
         self.rows.remove(&instance);
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> Vec<StoredInstance> {
+        let all = self.rows.iter();
+        all.map(|(&id, row)| StoredInstance { id, expires_at: row.expires_at, heir: row.heir }).collect()
     }
 
     /// Ends all leases but one.

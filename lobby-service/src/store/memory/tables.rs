@@ -9,19 +9,23 @@ use protocol::commit::Version;
 use protocol::id::{Checksum, EventSeq, InstanceId, JoinCode, LobbyId, PlayerId};
 use protocol::limits;
 use protocol::lobby::Lobby;
+use protocol::lobby::listing::{Position, Query};
 use protocol::message::Event;
 use protocol::planted::{self, Bug};
 use protocol::snapshot::{Generation, Header};
 use protocol::time::Timestamp;
 
+use crate::auth::api_key::{ApiKeyId, StoredApiKey};
 #[cfg(doc)]
 use crate::store::Store;
 use crate::store::{
-    Admission, Change, DELETED_AT_ONCE, NewSnapshot, Newer, Player, RefreshHash, Renewal, SnapshotRefusal, Written,
-    admit, closed_at, is_listed,
+    Admission, Change, DELETED_AT_ONCE, MEMBERSHIPS_MAX, Membership, NewSnapshot, Newer, Player, RefreshHash, Renewal,
+    Rotation, SnapshotRefusal, Written, admit, closed_at,
 };
 
+use super::identity::Identities;
 use super::instances::Instances;
+use crate::store::overview::{StoredInstance, StoredSnapshot};
 
 #[derive(Debug)]
 struct Row {
@@ -57,22 +61,14 @@ impl Row {
     }
 }
 
-#[derive(Debug)]
-struct Family {
-    player: PlayerId,
-    current: [u8; 32],
-    previous: Option<[u8; 32]>,
-    expires_at: Timestamp,
-}
-
 /// The tables, without a lock or a future: a simulation drives them directly.
 #[derive(Debug, Default)]
 pub struct Tables {
     lobbies: BTreeMap<LobbyId, Row>,
     codes: BTreeMap<JoinCode, LobbyId>,
-    players: BTreeMap<PlayerId, Player>,
-    families: BTreeMap<[u8; 16], Family>,
+    identities: Identities,
     instances: Instances,
+    used_up: BTreeMap<[u8; 16], Timestamp>,
 }
 
 impl Tables {
@@ -88,6 +84,14 @@ impl Tables {
     fn update(&mut self, expected: Version, lobby: Arc<Lobby>, events: Vec<Event>) -> Written {
         match self.lobbies.get_mut(&lobby.id()) {
             Some(row) if row.version == expected || planted::is(Bug::SaveWithoutVersionCheck) => {
+                let (before, after) = (row.lobby.join_code(), lobby.join_code());
+                if before != after {
+                    if self.codes.contains_key(&after) {
+                        return Written::Taken;
+                    }
+                    self.codes.remove(&before);
+                    self.codes.insert(after, lobby.id());
+                }
                 row.save(lobby, events);
                 Written::Done
             }
@@ -133,10 +137,51 @@ impl Tables {
         self.codes.get(&code).copied()
     }
 
-    /// See [`Store::list`].
+    /// See [`Store::query`].
     #[must_use]
-    pub fn list(&self, after: Option<LobbyId>, limit: u32) -> Vec<Lobby> {
-        self.after(after).filter(|lobby| is_listed(lobby)).take(limit as usize).map(Lobby::clone).collect()
+    pub fn query(&self, query: &Query) -> Vec<Lobby> {
+        let lobbies = self.lobbies.values().map(|row| (&row.lobby, row.lobby.listing()));
+        let found = lobbies.filter(|(_, listing)| listing.is_listed && query.matches(listing));
+        let mut found: Vec<_> =
+            found.map(|(lobby, listing)| (query.position(lobby.id(), &listing), Arc::clone(lobby))).collect();
+        found.sort_by(|(one, _), (other, _)| query.compare(one, other));
+        let is_after =
+            |position: &Position| query.after.as_ref().is_none_or(|after| query.compare(position, after).is_gt());
+        let page = found.into_iter().filter(|(position, _)| is_after(position));
+        page.skip(query.skip as usize).take(query.count as usize).map(|(_, lobby)| Lobby::clone(&lobby)).collect()
+    }
+
+    /// See [`Store::lobbies`].
+    #[must_use]
+    pub fn lobbies(&self, after: Option<LobbyId>, limit: u32) -> Vec<(Lobby, Version)> {
+        let page = self.after(after).take(limit as usize);
+        page.filter_map(|lobby| self.load(lobby.id())).collect()
+    }
+
+    /// See [`Store::memberships`].
+    #[must_use]
+    pub fn memberships(&self, player: PlayerId) -> Vec<Membership> {
+        let open = self.lobbies.values().map(|row| &row.lobby).filter(|lobby| !lobby.is_closed());
+        let seats = open.filter_map(|lobby| {
+            let connection = lobby.seat_of(player)?;
+            Some(Membership {
+                lobby: lobby.id(),
+                connection,
+                is_host: lobby.host_writer() == Some(connection),
+                request: lobby.request_of(connection),
+            })
+        });
+        seats.take(MEMBERSHIPS_MAX).collect()
+    }
+
+    /// See [`Store::use_up`].
+    pub fn use_up(&mut self, what: [u8; 16], now: Timestamp, until: Timestamp) -> bool {
+        self.used_up.retain(|_, until| *until > now);
+        let is_new = !self.used_up.contains_key(&what);
+        if is_new {
+            self.used_up.insert(what, until);
+        }
+        is_new
     }
 
     /// See [`Store::connected_lobbies`].
@@ -144,6 +189,24 @@ impl Tables {
     pub fn connected_lobbies(&self, after: Option<LobbyId>, limit: u32) -> Vec<Lobby> {
         let has_connected = |lobby: &&Lobby| lobby.connected().next().is_some();
         self.after(after).filter(has_connected).take(limit as usize).map(Lobby::clone).collect()
+    }
+
+    /// See [`super::super::overview::Overview::snapshots`].
+    #[must_use]
+    pub fn snapshots(&self, lobby: LobbyId) -> Vec<StoredSnapshot> {
+        let kept = self.lobbies.get(&lobby).into_iter().flat_map(|row| row.snapshots.iter().rev());
+        kept.map(|(Header { generation, checksum, .. }, record)| StoredSnapshot {
+            generation: *generation,
+            checksum: *checksum,
+            bytes: record.len() as u64,
+        })
+        .collect()
+    }
+
+    /// See [`super::super::overview::Overview::instances`].
+    #[must_use]
+    pub fn instances(&self) -> Vec<StoredInstance> {
+        self.instances.all()
     }
 
     /// See [`Store::due`].
@@ -233,23 +296,13 @@ impl Tables {
 
     /// See [`Store::create_player`].
     pub fn create_player(&mut self, player: &Player, token: &RefreshHash, expires_at: Timestamp) {
-        let players = &mut self.players;
-        self.families.retain(|_, family| {
-            let lives = family.expires_at > player.created_at;
-            if !lives {
-                players.remove(&family.player);
-            }
-            lives
-        });
-        let family = Family { player: player.id, current: token.hash, previous: None, expires_at };
-        self.players.insert(player.id, player.clone());
-        self.families.insert(token.family, family);
+        self.identities.create_player(player, token, expires_at);
     }
 
     /// See [`Store::player`].
     #[must_use]
     pub fn player(&self, id: PlayerId) -> Option<Player> {
-        self.players.get(&id).cloned()
+        self.identities.player(id)
     }
 
     /// See [`Store::rotate_refresh`].
@@ -259,13 +312,29 @@ impl Tables {
         next: [u8; 32],
         now: Timestamp,
         expires_at: Timestamp,
-    ) -> Option<PlayerId> {
-        let family = self.families.get_mut(&presented.family).filter(|family| family.expires_at > now)?;
-        if presented.hash != family.current && Some(presented.hash) != family.previous {
-            return None;
-        }
-        *family = Family { player: family.player, current: next, previous: Some(presented.hash), expires_at };
-        Some(family.player)
+    ) -> Rotation {
+        self.identities.rotate_refresh(presented, next, now, expires_at)
+    }
+
+    /// See [`Store::add_api_key`].
+    pub fn add_api_key(&mut self, key: &StoredApiKey) -> bool {
+        self.identities.add_api_key(key)
+    }
+
+    /// See [`Store::api_keys`].
+    #[must_use]
+    pub fn api_keys(&self) -> Vec<StoredApiKey> {
+        self.identities.api_keys()
+    }
+
+    /// See [`Store::note_api_key_used`].
+    pub fn note_api_key_used(&mut self, id: ApiKeyId, day: Timestamp) {
+        self.identities.note_api_key_used(id, day);
+    }
+
+    /// See [`Store::remove_api_key`].
+    pub fn remove_api_key(&mut self, id: ApiKeyId) -> bool {
+        self.identities.remove_api_key(id)
     }
 
     fn after(&self, after: Option<LobbyId>) -> impl Iterator<Item = &Lobby> {

@@ -15,6 +15,8 @@ use crate::store::sql::{Unreadable, unavailable};
 const WRITERS: u32 = 4;
 /// Connections that read at the same time.
 const READERS: u32 = 8;
+/// Connections that look for lobbies at the same time.
+const FINDERS: u32 = 4;
 /// One that listens, one that tells.
 const NEWS: u32 = 2;
 /// How long the first connection may take, also while the server is starting.
@@ -56,8 +58,11 @@ impl PostgresStore {
         let writers = Pool::open(connect.clone(), WRITERS).await?;
         check(&writers, options).await?;
         let readers = Pool::open(connect.clone(), READERS).await?;
+        // Which index is good for a query depends on the values that are looked for.
+        let by_value = connect.clone().options([("plan_cache_mode", "force_custom_plan")]);
+        let finders = Pool::open(by_value, FINDERS).await?;
         let news = Pool::open(connect, NEWS).await?;
-        Ok(Self { writers, readers, news, unreadable: Unreadable::default() })
+        Ok(Self { writers, readers, finders, news, unreadable: Unreadable::default() })
     }
 }
 

@@ -1,17 +1,21 @@
 //! Reading lobbies and their events, and deleting closed ones.
 
 use protocol::commit::Version;
-use protocol::id::{EventSeq, JoinCode, LobbyId};
+use protocol::id::{EventSeq, JoinCode, LobbyId, PlayerId};
 use protocol::lobby::Lobby;
+use protocol::lobby::listing::Query;
 use protocol::message::Event;
 use protocol::time::Timestamp;
-use sqlx::{query, query_as};
+use sqlx::{Postgres, query, query_as};
 
 use super::PostgresStore;
+use crate::store::find::Select;
+use crate::store::sql::identity::FORGOTTEN_AT_ONCE;
 use crate::store::sql::{
-    EVENTS_AFTER, LOAD, LOAD_NEWER, following, lobby_id, newer, page_start, read_lobby, signed, timestamp, version,
+    EVENTS_AFTER, LOAD, LOAD_NEWER, LOBBIES, LobbyRow, MEMBERSHIPS, MEMBERSHIPS_LIMIT, following, lobby_id, membership,
+    newer, page_start, read_lobby, signed, timestamp, version,
 };
-use crate::store::{DELETED_AT_ONCE, Newer, StoreError, is_listed};
+use crate::store::{DELETED_AT_ONCE, Membership, Newer, StoreError};
 
 impl PostgresStore {
     pub(super) async fn load_lobby(&self, id: LobbyId) -> Result<Option<(Lobby, Version)>, StoreError> {
@@ -37,12 +41,31 @@ impl PostgresStore {
         row.map(|(id,)| lobby_id(&id)).transpose()
     }
 
-    pub(super) async fn open_lobbies(&self, after: Option<LobbyId>, limit: u32) -> Result<Vec<Lobby>, StoreError> {
-        let sql = "SELECT id, body_format, body FROM lobbies
-            WHERE id > $1 AND public AND NOT closed AND members < max_members ORDER BY id LIMIT $2";
-        let mut lobbies = self.page(sql, after, limit).await?;
-        lobbies.retain(is_listed);
-        Ok(lobbies)
+    pub(super) async fn query_lobbies(&self, query: &Query) -> Result<Vec<Lobby>, StoreError> {
+        let (mut lobbies, mut seen) = (Vec::new(), 0);
+        loop {
+            let missing = query.count as usize - lobbies.len();
+            let mut select = Select::<Postgres>::rows(query, "strpos", seen, missing);
+            let rows: Vec<LobbyRow> = self.finders.rows(select.build_query_as()).await?;
+            seen += rows.len();
+            lobbies.extend(rows.iter().filter_map(|row| self.unreadable.read(row)).map(|(lobby, _)| lobby));
+            if rows.len() < missing || lobbies.len() >= query.count as usize {
+                return Ok(lobbies);
+            }
+        }
+    }
+
+    pub(super) async fn all_lobbies(
+        &self,
+        after: Option<LobbyId>,
+        limit: u32,
+    ) -> Result<Vec<(Lobby, Version)>, StoreError> {
+        self.page(LOBBIES, after, limit).await
+    }
+
+    pub(super) async fn seats_of(&self, player: PlayerId) -> Result<Vec<Membership>, StoreError> {
+        let query = query_as(MEMBERSHIPS).bind(player.as_bytes().as_slice()).bind(MEMBERSHIPS_LIMIT);
+        self.readers.rows(query).await?.into_iter().map(membership).collect()
     }
 
     pub(super) async fn lobbies_with_connected(
@@ -50,27 +73,26 @@ impl PostgresStore {
         after: Option<LobbyId>,
         limit: u32,
     ) -> Result<Vec<Lobby>, StoreError> {
-        let sql = "SELECT id, body_format, body FROM lobbies WHERE id > $1 AND connected > 0 ORDER BY id LIMIT $2";
-        self.page(sql, after, limit).await
+        let sql = "SELECT id, version, body_format, body FROM lobbies WHERE id > $1 AND connected ORDER BY id LIMIT $2";
+        Ok(self.page(sql, after, limit).await?.into_iter().map(|(lobby, _)| lobby).collect())
     }
 
     /// Lobbies by id, without those that cannot be read.
-    async fn page(&self, sql: &'static str, after: Option<LobbyId>, limit: u32) -> Result<Vec<Lobby>, StoreError> {
+    pub(super) async fn page(
+        &self,
+        sql: &'static str,
+        after: Option<LobbyId>,
+        limit: u32,
+    ) -> Result<Vec<(Lobby, Version)>, StoreError> {
         let (mut lobbies, mut after) = (Vec::new(), page_start(after));
         loop {
             let missing = limit as usize - lobbies.len();
-            let rows: Vec<(Vec<u8>, i32, String)> =
-                self.readers.rows(query_as(sql).bind(after.clone()).bind(missing as i64)).await?;
+            let rows: Vec<LobbyRow> = self.readers.rows(query_as(sql).bind(after).bind(missing as i64)).await?;
+            lobbies.extend(rows.iter().filter_map(|row| self.unreadable.read(row)));
             let is_last = rows.len() < missing;
-            for (id, format, body) in rows {
-                match read_lobby(format, &body) {
-                    Ok(lobby) => lobbies.push(lobby),
-                    Err(error) => self.unreadable.skip(&id, &error),
-                }
-                after = id;
-            }
-            if is_last || lobbies.len() >= limit as usize {
-                return Ok(lobbies);
+            match rows.into_iter().last() {
+                Some((id, ..)) if !is_last && lobbies.len() < limit as usize => after = id,
+                Some(_) | None => return Ok(lobbies),
             }
         }
     }
@@ -106,5 +128,19 @@ impl PostgresStore {
             )
             DELETE FROM lobbies USING locked WHERE lobbies.id = locked.id";
         self.writers.execute(query(sql).bind(signed(until.0)).bind(DELETED_AT_ONCE as i64)).await
+    }
+
+    /// What is used up is written before anything is forgotten, and nobody waits to forget: two of these never wait for each other.
+    pub(super) async fn note_use(&self, what: [u8; 16], now: Timestamp, until: Timestamp) -> Result<bool, StoreError> {
+        let sql = "WITH expired AS MATERIALIZED (
+                SELECT what FROM used_up WHERE until <= $2 AND what <> $1
+                ORDER BY until LIMIT $4 FOR UPDATE SKIP LOCKED
+            ), forgotten AS (
+                DELETE FROM used_up USING expired WHERE used_up.what = expired.what
+            )
+            INSERT INTO used_up (what, until) VALUES ($1, $3)
+            ON CONFLICT (what) DO UPDATE SET until = excluded.until WHERE used_up.until <= $2";
+        let query = query(sql).bind(what.as_slice()).bind(signed(now.0)).bind(signed(until.0)).bind(FORGOTTEN_AT_ONCE);
+        Ok(self.writers.execute(query).await? == 1)
     }
 }

@@ -1,18 +1,21 @@
 //! Reading lobbies and their events.
 
 use protocol::commit::Version;
-use protocol::id::{EventSeq, JoinCode, LobbyId};
+use protocol::id::{EventSeq, JoinCode, LobbyId, PlayerId};
 use protocol::lobby::Lobby;
+use protocol::lobby::listing::Query;
 use protocol::message::Event;
 use protocol::time::Timestamp;
-use sqlx::{query, query_as, query_scalar};
+use sqlx::{Sqlite, query, query_as, query_scalar};
 
 use super::SqliteStore;
+use crate::store::find::Select;
+use crate::store::sql::identity::FORGOTTEN_AT_ONCE;
 use crate::store::sql::{
-    EVENTS_AFTER, LOAD, LOAD_NEWER, corrupt, following, lobby_id, newer, page_start, read_lobby, signed, timestamp,
-    version,
+    EVENTS_AFTER, LOAD, LOAD_NEWER, LOBBIES, LobbyRow, MEMBERSHIPS, MEMBERSHIPS_LIMIT, corrupt, following, lobby_id,
+    membership, newer, page_start, read_lobby, signed, timestamp, version,
 };
-use crate::store::{DELETED_AT_ONCE, Newer, StoreError, is_listed};
+use crate::store::{DELETED_AT_ONCE, Membership, Newer, StoreError};
 
 impl SqliteStore {
     pub(super) async fn load_lobby(&self, id: LobbyId) -> Result<Option<(Lobby, Version)>, StoreError> {
@@ -41,12 +44,31 @@ impl SqliteStore {
         id.map(|id| lobby_id(&id)).transpose()
     }
 
-    pub(super) async fn open_lobbies(&self, after: Option<LobbyId>, limit: u32) -> Result<Vec<Lobby>, StoreError> {
-        let sql = "SELECT id, body_format, body FROM lobbies
-            WHERE id > $1 AND public = 1 AND closed = 0 AND members < max_members ORDER BY id LIMIT $2";
-        let mut lobbies = self.page(sql, after, limit).await?;
-        lobbies.retain(is_listed);
-        Ok(lobbies)
+    pub(super) async fn query_lobbies(&self, query: &Query) -> Result<Vec<Lobby>, StoreError> {
+        let (mut lobbies, mut seen) = (Vec::new(), 0);
+        loop {
+            let missing = query.count as usize - lobbies.len();
+            let mut select = Select::<Sqlite>::rows(query, "instr", seen, missing);
+            let rows: Vec<LobbyRow> = select.build_query_as().fetch_all(&self.readers).await?;
+            seen += rows.len();
+            lobbies.extend(rows.iter().filter_map(|row| self.unreadable.read(row)).map(|(lobby, _)| lobby));
+            if rows.len() < missing || lobbies.len() >= query.count as usize {
+                return Ok(lobbies);
+            }
+        }
+    }
+
+    pub(super) async fn all_lobbies(
+        &self,
+        after: Option<LobbyId>,
+        limit: u32,
+    ) -> Result<Vec<(Lobby, Version)>, StoreError> {
+        self.page(LOBBIES, after, limit).await
+    }
+
+    pub(super) async fn seats_of(&self, player: PlayerId) -> Result<Vec<Membership>, StoreError> {
+        let query = query_as(MEMBERSHIPS).bind(player.as_bytes().as_slice()).bind(MEMBERSHIPS_LIMIT);
+        query.fetch_all(&self.readers).await?.into_iter().map(membership).collect()
     }
 
     pub(super) async fn lobbies_with_connected(
@@ -54,27 +76,27 @@ impl SqliteStore {
         after: Option<LobbyId>,
         limit: u32,
     ) -> Result<Vec<Lobby>, StoreError> {
-        let sql = "SELECT id, body_format, body FROM lobbies WHERE id > $1 AND connected > 0 ORDER BY id LIMIT $2";
-        self.page(sql, after, limit).await
+        let sql =
+            "SELECT id, version, body_format, body FROM lobbies WHERE id > $1 AND connected > 0 ORDER BY id LIMIT $2";
+        Ok(self.page(sql, after, limit).await?.into_iter().map(|(lobby, _)| lobby).collect())
     }
 
     /// Lobbies by id, without those that cannot be read.
-    async fn page(&self, sql: &'static str, after: Option<LobbyId>, limit: u32) -> Result<Vec<Lobby>, StoreError> {
+    pub(super) async fn page(
+        &self,
+        sql: &'static str,
+        after: Option<LobbyId>,
+        limit: u32,
+    ) -> Result<Vec<(Lobby, Version)>, StoreError> {
         let (mut lobbies, mut after) = (Vec::new(), page_start(after));
         loop {
             let missing = limit as usize - lobbies.len();
-            let rows: Vec<(Vec<u8>, i32, String)> =
-                query_as(sql).bind(&after).bind(missing as i64).fetch_all(&self.readers).await?;
+            let rows: Vec<LobbyRow> = query_as(sql).bind(&after).bind(missing as i64).fetch_all(&self.readers).await?;
+            lobbies.extend(rows.iter().filter_map(|row| self.unreadable.read(row)));
             let is_last = rows.len() < missing;
-            for (id, format, body) in rows {
-                match read_lobby(format, &body) {
-                    Ok(lobby) => lobbies.push(lobby),
-                    Err(error) => self.unreadable.skip(&id, &error),
-                }
-                after = id;
-            }
-            if is_last || lobbies.len() >= limit as usize {
-                return Ok(lobbies);
+            match rows.into_iter().last() {
+                Some((id, ..)) if !is_last && lobbies.len() < limit as usize => after = id,
+                Some(_) | None => return Ok(lobbies),
             }
         }
     }
@@ -106,5 +128,21 @@ impl SqliteStore {
         let sql = "DELETE FROM lobbies WHERE id IN (SELECT id FROM lobbies WHERE closed_at <= $1 LIMIT $2)";
         let done = query(sql).bind(signed(until.0)).bind(DELETED_AT_ONCE as i64).execute(&self.writer).await?;
         Ok(done.rows_affected())
+    }
+
+    pub(super) async fn note_use(&self, what: [u8; 16], now: Timestamp, until: Timestamp) -> Result<bool, StoreError> {
+        let mut transaction = self.begin().await?;
+        let forget = query(
+            "DELETE FROM used_up WHERE what IN (SELECT what FROM used_up WHERE until <= $1 ORDER BY until LIMIT $2)",
+        );
+        forget.bind(signed(now.0)).bind(FORGOTTEN_AT_ONCE).execute(&mut *transaction).await?;
+        let insert = query(
+            "INSERT INTO used_up (what, until) VALUES ($1, $3)
+             ON CONFLICT DO UPDATE SET until = excluded.until WHERE used_up.until <= $2",
+        );
+        let insert = insert.bind(what.as_slice()).bind(signed(now.0)).bind(signed(until.0));
+        let done = insert.execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(done.rows_affected() == 1)
     }
 }

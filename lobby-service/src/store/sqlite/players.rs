@@ -2,11 +2,22 @@
 
 use protocol::id::PlayerId;
 use protocol::time::Timestamp;
-use sqlx::{query, query_as, query_scalar};
+use sqlx::{query, query_as};
 
 use super::SqliteStore;
-use crate::store::sql::{FORGOTTEN_AT_ONCE, ROTATE, id, signed, timestamp};
-use crate::store::{Player, RefreshHash, StoreError};
+use crate::store::sql::identity::{FORGOTTEN_AT_ONCE, ROTATE, rotation};
+use crate::store::sql::{signed, timestamp};
+use crate::store::{FAMILIES_MAX, Player, RefreshHash, Rotation, StoreError};
+
+/// Parameters: now, how many at most, a player who stays.
+const FORGET_PLAYERS: &str = "DELETE FROM players WHERE id <> $3
+    AND id IN (SELECT player_id FROM refresh_families WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)
+    AND NOT EXISTS (SELECT 1 FROM refresh_families WHERE player_id = players.id AND expires_at > $1)";
+
+/// Parameters: now, how many at most, a player, how many families it may keep.
+const END_FAMILIES: &str = "DELETE FROM refresh_families
+    WHERE id IN (SELECT id FROM refresh_families WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)
+    OR id IN (SELECT id FROM refresh_families WHERE player_id = $3 ORDER BY expires_at DESC LIMIT -1 OFFSET $4)";
 
 impl SqliteStore {
     pub(super) async fn insert_player(
@@ -16,23 +27,24 @@ impl SqliteStore {
         expires_at: Timestamp,
     ) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
-        query(
-            "DELETE FROM players WHERE id IN
-                 (SELECT player_id FROM refresh_families WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)",
-        )
-        .bind(signed(player.created_at.0))
-        .bind(FORGOTTEN_AT_ONCE)
-        .execute(&mut *transaction)
-        .await?;
-        query("INSERT INTO players (id, name, created_at) VALUES ($1, $2, $3)")
-            .bind(player.id.as_bytes().as_slice())
+        let (now, id) = (signed(player.created_at.0), player.id.as_bytes().as_slice());
+        query(FORGET_PLAYERS).bind(now).bind(FORGOTTEN_AT_ONCE).bind(id).execute(&mut *transaction).await?;
+        query(END_FAMILIES)
+            .bind(now)
+            .bind(FORGOTTEN_AT_ONCE)
+            .bind(id)
+            .bind(signed(FAMILIES_MAX as u64 - 1))
+            .execute(&mut *transaction)
+            .await?;
+        query("INSERT INTO players (id, name, created_at) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING")
+            .bind(id)
             .bind(&player.name)
-            .bind(signed(player.created_at.0))
+            .bind(now)
             .execute(&mut *transaction)
             .await?;
         query("INSERT INTO refresh_families (id, player_id, current_hash, expires_at) VALUES ($1, $2, $3, $4)")
             .bind(token.family.as_slice())
-            .bind(player.id.as_bytes().as_slice())
+            .bind(id)
             .bind(token.hash.as_slice())
             .bind(signed(expires_at.0))
             .execute(&mut *transaction)
@@ -54,9 +66,9 @@ impl SqliteStore {
         next: [u8; 32],
         now: Timestamp,
         expires_at: Timestamp,
-    ) -> Result<Option<PlayerId>, StoreError> {
+    ) -> Result<Rotation, StoreError> {
         // All rows are asked for, though there is one at most: the transaction ends with the last.
-        let players: Vec<Vec<u8>> = query_scalar(ROTATE)
+        let rows: Vec<(Vec<u8>, i64)> = query_as(ROTATE)
             .bind(presented.family.as_slice())
             .bind(presented.hash.as_slice())
             .bind(next.as_slice())
@@ -64,6 +76,6 @@ impl SqliteStore {
             .bind(signed(expires_at.0))
             .fetch_all(&self.writer)
             .await?;
-        players.first().map(|bytes| Ok(PlayerId::from_bytes(id("player id", bytes)?))).transpose()
+        rotation(rows.first())
     }
 }

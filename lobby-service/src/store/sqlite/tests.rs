@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use protocol::id::{HostEpoch, JoinCode, LobbyId};
-use protocol::lobby::{Command, Lobby, Settings};
+use protocol::lobby::{Command, Lobby, NewLobby, Settings};
 use protocol::snapshot::{Body, Generation, Snapshot};
 use sqlx::SqliteConnection;
 use sqlx::{ConnectOptions as _, Connection as _, query, query_as};
@@ -38,7 +38,7 @@ async fn insert_old(connection: &mut SqliteConnection, lobby: &Lobby, body: &str
 
 fn lobby(number: u8) -> Lobby {
     let (id, code) = (LobbyId::from_bytes([number; 16]), JoinCode::from_entropy(u64::from(number)));
-    Lobby::create(id, code, "x".into(), Settings::default(), newcomer(1), NOW).unwrap().0
+    Lobby::create(NewLobby::new(id, code, "x".into(), Settings::default()), newcomer(1), NOW).unwrap().0
 }
 
 fn record(lobby: LobbyId) -> NewSnapshot {

@@ -36,7 +36,7 @@ impl History {
         lobby.settings.election_delay_ms = rng.choice([0, 1, 1_000]).unwrap();
         lobby.settings.removal_delay_ms = rng.choice([1_001, 60_000]).unwrap();
         lobby.settings.max_members = rng.u32(2..=6);
-        let view = lobby.view();
+        let view = lobby.view(Viewer::Server);
         Self { lobby, view, now: NOW, seats: BTreeMap::new(), kinds: BTreeSet::new() }
     }
 
@@ -87,7 +87,7 @@ impl History {
 
     /// A peer that has followed the events knows what one that asks now is told.
     fn check_view(&self) {
-        let told = self.lobby.view();
+        let told = self.lobby.view(Viewer::Server);
         let summary = |view: &LobbyView| {
             let members: Vec<_> =
                 view.members.iter().map(|member| (member.connection, member.peer_key, member.presence)).collect();
