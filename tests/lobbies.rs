@@ -259,7 +259,7 @@ async fn another_process_of_a_player_needs_the_secret_of_its_seat() {
     service.stop().await;
 }
 
-/// P16, I22: the answers are lost, the service is killed and started again, and each request has had one effect.
+/// P16, I22: whatever became of the answers, and though the service was stopped and started again, each request has had one effect.
 #[tokio::test]
 async fn a_request_with_a_key_has_one_effect_however_often_it_is_sent() {
     let folder = tempfile::tempdir().unwrap();
@@ -269,7 +269,7 @@ async fn a_request_with_a_key_has_one_effect_however_often_it_is_sent() {
     let post = |path| (Method::POST, path);
     let key = ("idempotency-key", "5f0c7a9e");
     let first = call_with(&service, &host, post("/v1/lobbies"), key, &create).await.expect_status(201).json();
-    // A second service on the same files: the first one was killed before its client had the answer.
+    // A second service on the same files: it knows only what the first one had committed.
     service.stop().await;
     let service = TestService::in_folder(folder.path()).await;
     for _ in 0..2 {
