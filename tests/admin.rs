@@ -103,6 +103,9 @@ async fn an_operator_elects_kicks_bans_and_closes() {
     let post = async |rest: &str, body: Value| operator.call(Method::POST, &path(rest), body).await;
 
     post("/election", json!({"to": 0})).await.expect_problem("not_eligible");
+    post("/hand-over", json!({"to": 0})).await.expect_problem("not_eligible");
+    let asked = post("/hand-over", Value::Null).await.expect_status(202).json();
+    assert_eq!((&asked["epoch"], &asked["hand_over"]["to"]), (&json!(1), &json!(1)));
     let elected = post("/election", Value::Null).await.expect_status(200).json();
     assert_eq!(
         (&elected["epoch"], &elected["host"]["state"], &elected["host"]["host"]),

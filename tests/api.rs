@@ -8,7 +8,7 @@ use protocol::lobby::{HostState, LossCause};
 use protocol::message::{ClientMessage, CloseReason, EventBody, LobbyView, ServerMessage};
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::service::{Heard, TestPlayer, TestService, record};
+use tests::service::{Heard, TestPlayer, TestService, delta_record, record};
 
 /// A host, a guest, and their lobby.
 async fn pair(service: &TestService, settings: Value) -> (TestPlayer, TestPlayer, LobbyView) {
@@ -193,6 +193,44 @@ async fn a_snapshot_is_kept_and_never_replaced_by_an_older_one() {
     assert_eq!(fetched.bytes, newest);
     let stranger = service.player(9).await;
     service.get(&stranger, &path(&lobby, "/snapshot")).await.expect_problem("not_found");
+    service.stop().await;
+}
+
+/// P4, P5.
+#[tokio::test]
+async fn deltas_are_read_behind_their_snapshot_in_order_and_only_if_there_is_a_newer_one() {
+    let service = TestService::in_memory().await;
+    let (host, guest, lobby) = pair(&service, json!({})).await;
+    let (whole, one) = (record(1, 2, b"two"), delta_record((1, 2), (1, 3), b"three"));
+    let early = service.put_delta(&host, lobby.id, one.clone()).await.expect_problem("delta_base_missing");
+    assert_eq!(early["newest_generation"], Value::Null);
+    service.put_snapshot(&host, lobby.id, whole.clone()).await.expect_status(200);
+    service.put_delta(&host, lobby.id, one.clone()).await.expect_status(200);
+    service.put_delta(&host, lobby.id, one.clone()).await.expect_status(200);
+    let two = delta_record((1, 3), (1, 4), b"four");
+    let stored = service.put_delta(&host, lobby.id, two.clone()).await.expect_status(200).json();
+    assert_eq!(stored["generation"], json!({"epoch": 1, "seq": 4}));
+    let gap = service.put_delta(&host, lobby.id, delta_record((1, 5), (1, 6), b"")).await;
+    assert_eq!(gap.expect_problem("delta_base_missing")["newest_generation"], json!({"epoch": 1, "seq": 4}));
+    let old = service.put_delta(&host, lobby.id, one.clone()).await.expect_problem("stale_snapshot");
+    assert_eq!(old["newest_generation"], json!({"epoch": 1, "seq": 4}));
+    service.put_delta(&guest, lobby.id, delta_record((1, 4), (1, 5), b"")).await.expect_problem("not_host");
+
+    let fetched = service.get(&guest, &path(&lobby, "/snapshot")).await.expect_status(200);
+    assert_eq!(fetched.bytes, [whole, one, two].concat());
+    assert_eq!(fetched.etag, Some(format!("\"{}\"", stored["checksum"].as_str().unwrap())));
+    let newer_than =
+        async |known: &str| service.get(&guest, &path(&lobby, &format!("/snapshot?newer_than={known}"))).await;
+    for known in ["1.4", "1.5", "2.0"] {
+        let none = newer_than(known).await.expect_status(304);
+        assert_eq!((none.bytes.len(), &none.etag), (0, &fetched.etag));
+    }
+    for known in ["1.3", "0.9"] {
+        assert_eq!(newer_than(known).await.expect_status(200).bytes, fetched.bytes);
+    }
+    for wrong in ["1", "1.x", "-1.0", "99999999999999999999.0"] {
+        newer_than(wrong).await.expect_problem("malformed");
+    }
     service.stop().await;
 }
 

@@ -1,4 +1,4 @@
-//! The benchmarks of the lobby service work: a few of everything, on the bare server and on the service, quiet and under attack.
+//! The benchmarks work: a few of everything, on the bare server and on the service, quiet and under attack, and of snapshots.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -36,6 +36,26 @@ fn every_line_of_the_table_of_the_lobby_benchmark_is_measured() {
 }
 
 #[test]
+fn durable_snapshots_are_saved_in_both_ways_and_compared() {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_bench-lobby"));
+    let output = Command::new(program).args(["--database", "sqlite", "--tiny", "--only", "durable"]).output().unwrap();
+    let (table, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{errors}");
+    for (label, unit) in [
+        ("rival: one upsert of all a transaction, a second", "/s"),
+        ("its CPU, client and SQLite, per snapshot", "µs"),
+        ("ours: deltas in a group commit, a second", "/s"),
+        ("as many times the rival's", " x "),
+        ("its CPU, hosts and SQLite, per snapshot", "µs"),
+        ("ours through HTTP (16 hosts), a second", "/s"),
+        ("CPU of the server, per snapshot", "µs"),
+    ] {
+        let line = table.lines().find(|line| line.contains(label)).unwrap_or_else(|| panic!("no {label} in\n{table}"));
+        assert!(line.contains(unit), "{line}");
+    }
+}
+
+#[test]
 fn every_attack_is_made_and_what_it_did_is_told() {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_bench-hostile"));
     let output = Command::new(program).arg("--quick").output().unwrap();
@@ -55,4 +75,45 @@ fn every_attack_is_made_and_what_it_did_is_told() {
     let (_, after) = report.split_once("cut off, after ").unwrap();
     let seconds: f64 = after.split_once(' ').unwrap().0.parse().unwrap();
     assert!((0.5..5.0).contains(&seconds), "{report}");
+}
+
+#[test]
+fn every_kind_of_state_is_measured_and_its_delta_is_ten_times_smaller() {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_bench-snapshot"));
+    let output = Command::new(program).arg("--tiny").output().unwrap();
+    let (report, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{errors}");
+    let tables: Vec<_> = report.split("\n\n").filter(|table| table.contains(" plain bytes)")).collect();
+    assert_eq!(tables.len(), 6, "{report}");
+    for table in tables {
+        for line in [
+            "full record: image, zstd, checksum",
+            "decode the full record",
+            "delta record, from two images",
+            "apply the delta, to an image",
+            "checksum alone",
+            "compression alone",
+            "previous one as dictionary",
+            "memcpy",
+        ] {
+            let found =
+                table.lines().find(|text| text.contains(line)).unwrap_or_else(|| panic!("no {line} in\n{table}"));
+            assert!([" µs (", " B ", " %", "x"].iter().all(|unit| found.contains(unit)), "{found}");
+        }
+        assert!(table.contains("(aim ≥ 10x: met)"), "{table}");
+    }
+}
+
+#[test]
+fn a_migration_of_eight_processes_is_measured_and_no_message_is_lost_with_it_or_comes_twice() {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_bench-migration"));
+    let output = Command::new(program).arg("--tiny").output().unwrap();
+    let (report, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{errors}\n{report}");
+    let row = report.lines().find(|line| line.contains("relay  crash     10 KB")).unwrap_or_else(|| panic!("{report}"));
+    assert!(row.contains("0, 0 of ") && row.contains("p50 ≤ 100 ms: ") && row.contains("p99 ≤ 250 ms: "), "{row}");
+    for phase in ["noticed", "elected", "found", "restored", "resumed"] {
+        assert!(report.contains(phase), "no {phase} in\n{report}");
+    }
+    assert_eq!(row.matches(" - ").count(), 0, "each phase was told of: {row}");
 }

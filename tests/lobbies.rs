@@ -224,6 +224,39 @@ async fn the_host_hands_its_role_over_and_is_fenced_from_then_on() {
     service.stop().await;
 }
 
+/// P17.
+#[tokio::test]
+async fn a_hand_over_is_asked_for_prepared_and_committed_or_else_nothing_has_been() {
+    let service = TestService::in_memory().await;
+    let (host, guest, lobby) = pair(&service, json!({})).await;
+    let mut socket = service.listen(&host, lobby.id, None).await;
+    socket.resync().await;
+    service.post(&guest, &path(&lobby, "/hand-over"), json!({"epoch": 1})).await.expect_problem("not_host");
+    service.post(&host, &path(&lobby, "/hand-over"), json!({})).await.expect_problem("epoch_required");
+    let ask = json!({"epoch": 1, "to": 1});
+    let asked = service.post(&host, &path(&lobby, "/hand-over"), ask.clone()).await.expect_status(202).json();
+    assert_eq!((&asked["hand_over"]["to"], &asked["epoch"]), (&json!(1), &json!(1)));
+    let again = service.post(&host, &path(&lobby, "/hand-over"), ask.clone()).await.expect_status(202).json();
+    assert_eq!(again, asked, "one request");
+    let told = socket.event_like(|body| matches!(body, EventBody::HandOverAsked { .. })).await;
+    assert!(matches!(told.body, EventBody::HandOverAsked { to: ConnectionId(1), .. }));
+
+    // The successor is gone before it is prepared.
+    let consent = |can_host: bool| json!({"can_host": can_host});
+    let member = path(&lobby, "/members/1");
+    service.call(&guest, Method::PATCH, &member, consent(false)).await.expect_status(200);
+    socket.event_like(|body| matches!(body, EventBody::HandOverEnded)).await;
+    let view = service.view(&host, lobby.id).await;
+    assert_eq!((view.hand_over, view.epoch, view.host.host()), (None, HostEpoch(1), Some(ConnectionId(0))));
+
+    service.call(&guest, Method::PATCH, &member, consent(true)).await.expect_status(200);
+    service.post(&host, &path(&lobby, "/hand-over"), ask.clone()).await.expect_status(202);
+    let after = service.post(&host, &path(&lobby, "/transfer"), ask).await.expect_status(200).json();
+    assert_eq!((&after["epoch"], &after["host"]["host"], &after["hand_over"]), (&json!(2), &json!(1), &Value::Null));
+    service.post(&guest, &path(&lobby, "/hand-over"), json!({"epoch": 2, "to": 0})).await.expect_problem("no_host");
+    service.stop().await;
+}
+
 #[tokio::test]
 async fn another_process_of_a_player_needs_the_secret_of_its_seat() {
     let service = TestService::in_memory().await;

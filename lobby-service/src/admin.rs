@@ -7,6 +7,7 @@ mod close_lobby;
 mod drain;
 mod extract;
 mod force_election;
+mod hand_over;
 mod instances;
 mod kick;
 mod list_lobbies;
@@ -65,6 +66,7 @@ fn documented() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(bans::list_bans, bans::ban))
         .routes(routes!(bans::unban))
         .routes(routes!(force_election::force_election))
+        .routes(routes!(hand_over::plan_hand_over))
         .routes(routes!(api_keys::create_api_key, api_keys::list_api_keys))
         .routes(routes!(api_keys::revoke_api_key))
         .routes(routes!(instances::instances))

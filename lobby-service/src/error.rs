@@ -6,6 +6,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use protocol::error::{ErrorCode, Rejection};
 use protocol::id::{ConnectionId, EventSeq, HostEpoch};
+use protocol::snapshot::Generation;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -21,7 +22,8 @@ const RETRY_AFTER_S: NonZeroU32 = NonZeroU32::MIN;
 pub struct Problem {
     /// `about:blank`: `title` says what the status means.
     #[serde(rename = "type")]
-    kind: &'static str,
+    #[schema(value_type = String)]
+    kind: AboutBlank,
     /// The status in words.
     title: &'static str,
     /// The HTTP status.
@@ -36,6 +38,10 @@ pub struct Problem {
     /// With `stale_epoch`: the lobby's epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     current_epoch: Option<HostEpoch>,
+    /// With `stale_snapshot` and `delta_base_missing`: the newest generation that is stored, if there is any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Generation>)]
+    newest_generation: Option<Box<Generation>>,
     /// With `precondition_failed`: the lobby's version.
     #[serde(skip_serializing_if = "Option::is_none")]
     current_version: Option<EventSeq>,
@@ -51,19 +57,30 @@ pub struct Problem {
     refused: Option<Box<Refused>>,
 }
 
+/// The type of a problem that has none of its own.
+#[derive(Debug, Clone, Copy)]
+struct AboutBlank;
+
+impl Serialize for AboutBlank {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("about:blank")
+    }
+}
+
 impl Problem {
     /// A problem with nothing but its code and a sentence.
     #[must_use]
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         let title = StatusCode::from_u16(code.status()).ok().and_then(|status| status.canonical_reason());
         Self {
-            kind: "about:blank",
+            kind: AboutBlank,
             title: title.unwrap_or("Error"),
             status: code.status(),
             code,
             detail: detail.into().into(),
             field: None,
             current_epoch: None,
+            newest_generation: None,
             current_version: None,
             host: None,
             retry_after_s: (code == ErrorCode::Unavailable).then_some(RETRY_AFTER_S),
@@ -91,6 +108,7 @@ impl From<Rejection> for Problem {
             | Rejection::WrongSecret
             | Rejection::NotEligible(_)
             | Rejection::NobodyEligible
+            | Rejection::NoHost
             | Rejection::Banned(_)
             | Rejection::Closed
             | Rejection::BuildMismatch { .. } => problem,
@@ -114,12 +132,19 @@ impl From<SnapshotRefusal> for Problem {
             SnapshotRefusal::NoLobby => ErrorCode::NotFound,
             SnapshotRefusal::Malformed(SnapshotError::Checksum) => ErrorCode::ChecksumMismatch,
             SnapshotRefusal::Malformed(
-                SnapshotError::Truncated | SnapshotError::TooLarge | SnapshotError::Unknown | SnapshotError::Body,
+                SnapshotError::Truncated
+                | SnapshotError::TooLarge
+                | SnapshotError::Unknown
+                | SnapshotError::Body
+                | SnapshotError::Sealed
+                | SnapshotError::Key
+                | SnapshotError::Base,
             ) => ErrorCode::Malformed,
             SnapshotRefusal::Stale { .. } => ErrorCode::StaleSnapshot,
             SnapshotRefusal::Conflict => ErrorCode::SequenceConflict,
+            SnapshotRefusal::NoBase { .. } => ErrorCode::DeltaBaseMissing,
         };
-        Self::new(code, refusal.to_string())
+        Self { newest_generation: refusal.newest().map(Box::new), ..Self::new(code, refusal.to_string()) }
     }
 }
 

@@ -87,6 +87,8 @@ const fn ends(body: &EventBody) -> Ends {
         | EventBody::HostReady { .. }
         | EventBody::ElectionFailed { .. }
         | EventBody::HostParked { .. }
+        | EventBody::HandOverAsked { .. }
+        | EventBody::HandOverEnded
         | EventBody::SuccessorChanged { .. }
         | EventBody::LobbyChanged { .. }
         | EventBody::DataChanged { .. }

@@ -14,6 +14,7 @@ mod examples;
 mod external;
 pub(crate) mod extract;
 mod fetch_snapshot;
+mod hand_over;
 pub(crate) mod health;
 mod heartbeat;
 mod host_grant;
@@ -31,6 +32,7 @@ mod member;
 mod memberships;
 mod origin;
 mod parameters;
+mod patch_snapshot;
 mod put_snapshot;
 mod query_lobbies;
 mod quick_join;
@@ -121,10 +123,11 @@ fn documented() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(bans::list_bans, bans::ban))
         .routes(routes!(bans::unban))
         .routes(routes!(transfer::transfer))
+        .routes(routes!(hand_over::hand_over))
         .routes(routes!(leave::leave))
         .routes(routes!(heartbeat::heartbeat))
         .routes(routes!(ready::ready))
-        .routes(routes!(put_snapshot::put_snapshot, fetch_snapshot::fetch_snapshot))
+        .routes(routes!(put_snapshot::put_snapshot, patch_snapshot::patch_snapshot, fetch_snapshot::fetch_snapshot))
         .routes(routes!(election::election))
         .routes(routes!(relay_token::relay_token))
         .routes(routes!(host_grant::host_grant))

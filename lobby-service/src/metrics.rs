@@ -127,6 +127,8 @@ pub struct Metrics {
     save_failures: Family<What, Counter>,
     store_failures: Family<Kind, Counter>,
     snapshots: Counter,
+    deltas: Counter,
+    delta_bytes: Counter,
     snapshot_bytes: Counter,
     snapshot_duration: Histogram,
     elections: Family<Ended, Counter>,
@@ -177,12 +179,12 @@ impl Default for Metrics {
             ),
             save_batch_size: all.add(
                 "save_batch_size",
-                "Rows saved in one transaction, lobbies or snapshots",
+                "Rows saved in one transaction: lobbies, snapshots or deltas",
                 histograms(BATCHES),
             ),
             save_duration: all.seconds(
                 "save_duration",
-                "Duration of a transaction that saves lobbies or snapshots",
+                "Duration of a transaction that saves lobbies, snapshots or deltas",
                 histograms(SHORT),
             ),
             save_failures: all.add(
@@ -197,9 +199,11 @@ impl Default for Metrics {
             ),
             snapshots: all.add("snapshots", "Snapshots stored", Counter::default()),
             snapshot_bytes: all.bytes("snapshot", "Bytes of the snapshots stored", Counter::default()),
+            deltas: all.add("deltas", "Deltas stored", Counter::default()),
+            delta_bytes: all.bytes("delta", "Bytes of the deltas stored", Counter::default()),
             snapshot_duration: all.seconds(
                 "snapshot_duration",
-                "From a snapshot's last byte to its being durable",
+                "From the last byte of a snapshot or a delta to its being durable",
                 Histogram::new(SHORT.iter().copied()),
             ),
             elections: all.add(
@@ -273,7 +277,7 @@ impl Metrics {
         for kind in ["unavailable", "unsafe", "corrupt"] {
             drop(self.store_failures.get_or_create(&Kind { kind }));
         }
-        for what in ["lobbies", "snapshots"] {
+        for what in ["lobbies", "snapshots", "deltas"] {
             drop(self.save_failures.get_or_create(&What { what }));
         }
     }
@@ -300,7 +304,7 @@ impl Metrics {
         self.commands.get_or_create(&OutcomeOnly { outcome }).inc();
     }
 
-    /// For the queue that saves lobbies, or snapshots.
+    /// For the queue that saves lobbies, snapshots or deltas.
     pub(crate) fn saves(&self, what: &'static str) -> Saves {
         Saves {
             what: What { what },
@@ -319,6 +323,13 @@ impl Metrics {
     pub(crate) fn snapshot_stored(&self, bytes: usize, took: Duration) {
         self.snapshots.inc();
         self.snapshot_bytes.inc_by(bytes as u64);
+        self.snapshot_duration.observe(took.as_secs_f64());
+    }
+
+    /// A delta is durable.
+    pub(crate) fn delta_stored(&self, bytes: usize, took: Duration) {
+        self.deltas.inc();
+        self.delta_bytes.inc_by(bytes as u64);
         self.snapshot_duration.observe(took.as_secs_f64());
     }
 

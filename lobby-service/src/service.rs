@@ -42,7 +42,7 @@ use crate::migrations::Migrations;
 use crate::news::News;
 use crate::presence::Leases;
 use crate::relays::{Order, Relays};
-use crate::store::{Change, NewSnapshot, Newer, SnapshotRefusal, Store, StoreError, Written};
+use crate::store::{Change, NewDelta, NewSnapshot, Newer, SnapshotRefusal, Store, StoreError, Written};
 use crate::sweeper::Deadlines;
 use crate::writer::{AsyncSave, Bounds, Unsaved, Writer};
 
@@ -63,6 +63,11 @@ pub(crate) use snapshots::Upload;
 const CHANGES: Bounds = Bounds { queue: 1024, batch: 256, batch_bytes: 1 << 20 };
 /// The same of snapshots. Those that wait are counted among the bytes that are received, too.
 const NEW_SNAPSHOTS: Bounds = Bounds { queue: 256, batch: 64, batch_bytes: 1 << 20 };
+/// The same of deltas, which are small, in each lane.
+const NEW_DELTAS: Bounds = Bounds { queue: 2048, batch: 512, batch_bytes: 1 << 20 };
+/// Transactions that store deltas at the same time where the store can do more than one: while the one waits for the disk, or for this
+/// process, the other works. A lobby has always the same lane, so that none waits for another's locks.
+const DELTA_LANES: usize = 2;
 /// Time between two attempts at what the store did not do, or what was too much at once.
 const RETRY: Duration = Duration::from_millis(250);
 /// A store that has done nothing for so long is away. A call that fails in between says nothing about the members.
@@ -149,6 +154,7 @@ pub struct Service {
     commands: Commands,
     changes: Writer<Change, Written>,
     new_snapshots: Writer<NewSnapshot, Result<(), SnapshotRefusal>>,
+    new_deltas: Vec<Writer<NewDelta, Result<(), SnapshotRefusal>>>,
     snapshots: Snapshots,
     /// How often the service or its store was away; the start is the first time.
     absences: AtomicU64,
@@ -176,8 +182,16 @@ impl AsyncSave<NewSnapshot, Result<(), SnapshotRefusal>> for SaveSnapshots {
     }
 }
 
+struct SaveDeltas(Arc<dyn Store>);
+
+impl AsyncSave<NewDelta, Result<(), SnapshotRefusal>> for SaveDeltas {
+    async fn save(&self, batch: Vec<NewDelta>) -> Result<Vec<Result<(), SnapshotRefusal>>, StoreError> {
+        self.0.put_deltas(&batch).await
+    }
+}
+
 impl Service {
-    /// Makes a service over a store, on the runtime that it is called in, where its two writers run for as long as it is there.
+    /// Makes a service over a store, on the runtime that it is called in, where its writers run for as long as it is there.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, auth: Auth, limits: Limits) -> Arc<Self> {
         let metrics = Metrics::default();
@@ -186,6 +200,14 @@ impl Service {
             Writer::new(NEW_SNAPSHOTS, metrics.saves("snapshots"), SaveSnapshots(Arc::clone(&store)));
         tokio::spawn(saving_changes);
         tokio::spawn(saving_snapshots);
+        let lanes = if store.is_shared() { DELTA_LANES } else { 1 };
+        let lane = |_| {
+            let saves = metrics.saves("deltas");
+            let (new_deltas, saving_deltas) = Writer::new(NEW_DELTAS, saves, SaveDeltas(Arc::clone(&store)));
+            tokio::spawn(saving_deltas);
+            new_deltas
+        };
+        let new_deltas = (0..lanes).map(lane).collect();
         Arc::new(Self {
             clock: Clock::start(),
             auth,
@@ -205,6 +227,7 @@ impl Service {
             commands: Commands::default(),
             changes,
             new_snapshots,
+            new_deltas,
             snapshots: Snapshots::default(),
             absences: AtomicU64::new(1),
             resumed: AtomicU64::new(0),
@@ -253,6 +276,8 @@ impl Service {
             | EventBody::HostReady { .. }
             | EventBody::ElectionFailed { .. }
             | EventBody::HostParked { .. }
+            | EventBody::HandOverAsked { .. }
+            | EventBody::HandOverEnded
             | EventBody::SuccessorChanged { .. }
             | EventBody::LobbyChanged { .. }
             | EventBody::DataChanged { .. }

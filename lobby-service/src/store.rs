@@ -8,6 +8,7 @@ mod identity;
 pub mod memory;
 pub mod overview;
 pub mod postgres;
+mod snapshots;
 mod sql;
 pub mod sqlite;
 
@@ -18,18 +19,19 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use protocol::commit::Version;
-use protocol::error::Rejection;
 use protocol::id::{Checksum, ConnectionId, EventSeq, InstanceId, JoinCode, LobbyId, PlayerId, RequestKey};
 use protocol::lobby::Lobby;
 #[cfg(doc)]
 use protocol::lobby::listing::Listing;
 use protocol::lobby::listing::Query;
 use protocol::message::{Event, EventBody};
-use protocol::snapshot::{Generation, Header, SnapshotError};
+use protocol::snapshot::{Generation, Header};
 use protocol::time::Timestamp;
 
 use crate::auth::api_key::{ApiKeyId, StoredApiKey};
 pub use identity::{API_KEYS_MAX, FAMILIES_MAX, Player, RefreshHash, Rotation};
+use snapshots::{Admission, Chain, admit, admit_delta};
+pub use snapshots::{NewDelta, NewSnapshot, SnapshotRefusal};
 
 /// Seats of one player that are told.
 pub const MEMBERSHIPS_MAX: usize = 1000;
@@ -134,42 +136,6 @@ pub enum Newer {
     Newest(Lobby, Version),
 }
 
-/// A snapshot record to store.
-#[derive(Debug, Clone)]
-pub struct NewSnapshot {
-    /// Of which lobby.
-    pub lobby: LobbyId,
-    /// Who sends it.
-    pub connection: ConnectionId,
-    /// What it says of itself; the caller has checked it against the record ([`Header::check`]).
-    pub header: Header,
-    /// All of it.
-    pub record: Bytes,
-}
-
-/// Why a snapshot is not taken. What is stored has not changed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SnapshotRefusal {
-    /// There is no such lobby.
-    #[error("there is no such lobby")]
-    NoLobby,
-    /// The bytes are no snapshot.
-    #[error(transparent)]
-    Malformed(#[from] SnapshotError),
-    /// The sender is not the host of this epoch.
-    #[error(transparent)]
-    Rejected(#[from] Rejection),
-    /// A newer one is there.
-    #[error("a newer snapshot is stored: epoch {}, number {}", .newest.epoch, .newest.seq)]
-    Stale {
-        /// The newest.
-        newest: Generation,
-    },
-    /// Another one is there under the same number.
-    #[error("another snapshot is stored under this number")]
-    Conflict,
-}
-
 /// The lease of an instance, renewed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Renewal {
@@ -233,15 +199,23 @@ pub trait Store: overview::Overview + Send + Sync + std::fmt::Debug {
 
     /// Stores snapshots of different lobbies in one transaction, each if its sender is host at its epoch *as the lobby is in this
     /// transaction*, whose row is locked until it ends, and if it is newer than the newest. The same record again is `Ok`. The
-    /// newest [`protocol::limits::SNAPSHOT_GENERATIONS`] of a lobby are kept.
+    /// newest [`protocol::limits::SNAPSHOT_GENERATIONS`] of a lobby are kept, with their deltas.
     ///
     /// On an error nothing is known: all were stored, or none.
     async fn put_snapshots(&self, snapshots: &[NewSnapshot]) -> Result<Vec<Result<(), SnapshotRefusal>>, StoreError>;
 
-    /// The newest snapshot's place and checksum, without reading it.
+    /// Stores deltas of different lobbies in one transaction, each as a snapshot is stored, if it leads from the newest that is
+    /// stored of its lobby, be that a snapshot or a delta; at most [`protocol::limits::DELTAS_MAX`] on a snapshot. They are kept for
+    /// as long as it is.
+    ///
+    /// On an error nothing is known: all were stored, or none.
+    async fn put_deltas(&self, deltas: &[NewDelta]) -> Result<Vec<Result<(), SnapshotRefusal>>, StoreError>;
+
+    /// The place and checksum of the newest snapshot or delta, without reading it.
     async fn newest_snapshot(&self, lobby: LobbyId) -> Result<Option<(Generation, Checksum)>, StoreError>;
 
-    /// The newest snapshot, checked against its checksum.
+    /// The newest snapshot and its deltas in order, one record after the other, each checked against its checksum; and what the last
+    /// of them says of itself.
     async fn latest_snapshot(&self, lobby: LobbyId) -> Result<Option<(Header, Bytes)>, StoreError>;
 
     /// Begins the lease of an instance that has just started. A store that only one process can use ends all others'.
@@ -313,29 +287,6 @@ pub trait Store: overview::Overview + Send + Sync + std::fmt::Debug {
 pub trait Listener: Send {
     /// Waits for the next text. After an error something may have been missed, and nothing more comes.
     async fn next(&mut self) -> Result<String, StoreError>;
-}
-
-/// What is to be done with a snapshot that may be stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Admission {
-    Store,
-    AlreadyThere,
-}
-
-/// Whether a snapshot may be stored, next to the transaction that stores it.
-fn admit(
-    lobby: &Lobby,
-    connection: ConnectionId,
-    header: &Header,
-    newest: Option<(Generation, Checksum)>,
-) -> Result<Admission, SnapshotRefusal> {
-    lobby.check_host_write(connection, header.generation.epoch)?;
-    match newest {
-        Some((newest, _)) if newest > header.generation => Err(SnapshotRefusal::Stale { newest }),
-        Some(newest) if newest == (header.generation, header.checksum) => Ok(Admission::AlreadyThere),
-        Some((newest, _)) if newest == header.generation => Err(SnapshotRefusal::Conflict),
-        Some(_) | None => Ok(Admission::Store),
-    }
 }
 
 /// When a lobby was closed, if it was closed by the last of these events.

@@ -12,7 +12,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::metrics::Saves;
-use crate::store::{Change, NewSnapshot, StoreError};
+use crate::store::{Change, NewDelta, NewSnapshot, StoreError};
 
 /// Something to be saved. A batch holds one of each lobby.
 pub(crate) trait Item: Send + 'static {
@@ -34,6 +34,16 @@ impl Item for Change {
 }
 
 impl Item for NewSnapshot {
+    fn lobby(&self) -> LobbyId {
+        self.lobby
+    }
+
+    fn bytes(&self) -> usize {
+        self.record.len()
+    }
+}
+
+impl Item for NewDelta {
     fn lobby(&self) -> LobbyId {
         self.lobby
     }

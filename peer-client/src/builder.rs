@@ -10,6 +10,9 @@ use protocol::limits;
 use crate::client::Client;
 use crate::error::Error;
 use crate::identity::{Forgetful, IdentityFile, IdentityStore};
+use crate::seal::StateKey;
+use crate::simulated::SimulatedNetwork;
+use crate::strategy::Strategy;
 
 /// How peers reach each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -41,9 +44,12 @@ pub(crate) struct Settings {
     pub(crate) build_id: String,
     pub(crate) can_host: bool,
     pub(crate) snapshot_interval: Duration,
+    pub(crate) strategy: Strategy,
     pub(crate) path: Path,
     pub(crate) relay_address: Option<SocketAddr>,
     pub(crate) return_payload: Vec<u8>,
+    pub(crate) state_key: Option<StateKey>,
+    pub(crate) simulated_network: Option<SimulatedNetwork>,
 }
 
 impl std::fmt::Debug for ClientBuilder {
@@ -61,9 +67,12 @@ impl ClientBuilder {
                 build_id: String::new(),
                 can_host: true,
                 snapshot_interval: limits::SNAPSHOT_INTERVAL,
+                strategy: Strategy::default(),
                 path: Path::Relay,
                 relay_address: None,
                 return_payload: Vec::new(),
+                state_key: None,
+                simulated_network: None,
             },
             identity: Arc::new(Forgetful),
             external_token: None,
@@ -120,6 +129,13 @@ impl ClientBuilder {
         self
     }
 
+    /// How a host keeps its state safe. [`Strategy::Automatic`] by default.
+    #[must_use]
+    pub fn strategy(mut self, strategy: Strategy) -> Self {
+        self.settings.strategy = strategy;
+        self
+    }
+
     /// How peers reach each other. [`Path::Relay`] by default.
     #[must_use]
     pub fn path(mut self, path: Path) -> Self {
@@ -140,6 +156,21 @@ impl ClientBuilder {
     pub fn return_payload(mut self, mut payload: Vec<u8>) -> Self {
         payload.truncate(limits::EXTRA_BYTES_MAX);
         self.settings.return_payload = payload;
+        self
+    }
+
+    /// Seals what hosts store with this key, the same for all players of the game: the service cannot read it. Without one it is
+    /// stored as it is.
+    #[must_use]
+    pub fn state_key(mut self, key: StateKey) -> Self {
+        self.settings.state_key = Some(key);
+        self
+    }
+
+    /// Makes this peer's network bad, to try migrations at one's desk. Without it, which is the default, the network is what it is.
+    #[must_use]
+    pub fn simulated_network(mut self, network: SimulatedNetwork) -> Self {
+        self.settings.simulated_network = Some(network);
         self
     }
 

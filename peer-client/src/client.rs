@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::identity::IdentityStore;
 use crate::service::Service;
 use crate::session::Session;
+use crate::simulated::NetworkControl;
 
 /// A player who is signed in. Clones share the sign-in.
 #[derive(Debug, Clone)]
@@ -55,7 +56,8 @@ impl Client {
         external_token: Option<&str>,
     ) -> Result<Self, Error> {
         let (url, name) = (&settings.service_url, &settings.player_name);
-        let service = Service::sign_in(url, name, identity, external_token).await?;
+        let network = settings.simulated_network.map(NetworkControl::new);
+        let service = Service::sign_in(url, name, identity, external_token, network).await?;
         Ok(Self { settings: Arc::new(settings), service: Arc::new(service) })
     }
 

@@ -8,11 +8,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use protocol::frame::{Hello, HostHint, RelayFrame};
+use protocol::hand_over::{CommitAnswer, GivenUp, HandOver, Wish};
 use protocol::id::{ConnectionId, HostEpoch, LobbyId, PeerKey};
 use protocol::limits;
+use protocol::lobby::LossCause;
 use protocol::message::{ClientMessage, CloseReason, LobbyView, ServerMessage};
 use protocol::migration::{Effect, GuestLink, Migration, Notice, ReadyAnswer, Role as Part};
-use protocol::snapshot::Snapshot;
+use protocol::snapshot::{Generation, Image};
+use protocol::standby::{Feed, Job};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
@@ -20,14 +23,19 @@ use tokio::time::sleep_until;
 use crate::builder::Settings;
 use crate::event::{Event, Output, Role};
 use crate::guest::Dialing;
+use crate::holding::{Applied, Held};
+use crate::host::EarlyHello;
 use crate::leaving::Leaving;
 use crate::link::{LinkId, UnreadBudgets};
 use crate::outbox::Outbox;
 use crate::request::{Request, Saved};
-use crate::saving::{Snapshots, Stored};
+use crate::saving::{Durable, Kept, SharedSeal, Snapshots, Stored};
 use crate::service::Service;
 use crate::session::Command;
 use crate::state::Shared;
+use crate::strategy::Chooser;
+use crate::taking_over::{Found, Search};
+use crate::timeline::Timeline;
 use crate::transport::quic::{Link, LinkStream, Transport};
 use crate::transport::relay::RelayCommand;
 use crate::transport::socket::PeerSocket;
@@ -57,8 +65,12 @@ pub(crate) enum Input {
     LinkDown { peer: ConnectionId, id: LinkId },
     /// A frame came; with its budget, if it came on the stream.
     Frame { peer: ConnectionId, id: LinkId, frame: Bytes, budget: Option<OwnedSemaphorePermit> },
-    /// The newest snapshot, if there is one.
-    Fetched { epoch: HostEpoch, result: Result<Option<Box<Snapshot>>, String> },
+    /// What the lobby has that is newer than what is held here.
+    LobbyHas { epoch: HostEpoch, result: Result<Option<Durable>, String> },
+    /// Records of a state were applied to what is held here.
+    Held { from: ConnectionId, applied: Applied },
+    /// What is held here is encoded for the member that asked.
+    StateForMember { to: ConnectionId, record: Option<Vec<u8>> },
     /// The game has restored it.
     Restored { epoch: HostEpoch, result: Result<(), String> },
     /// The lobby has answered `ready`.
@@ -66,7 +78,13 @@ pub(crate) enum Input {
     /// The game has decided about a player.
     Decided { guest: ConnectionId, id: LinkId, result: Result<(), String> },
     /// The game's state; `None`: it skipped.
-    Saved { epoch: HostEpoch, state: Option<Saved> },
+    Saved { epoch: HostEpoch, state: Option<Box<Saved>> },
+    /// The game's state is what it is sent as.
+    Imaged { generation: Generation, is_last: bool, kept: Result<Kept, String> },
+    /// A state is encoded for the successor; without a job, its encoding panicked.
+    Encoded { epoch: HostEpoch, job: Option<Box<Job<Image>>>, record: Option<Vec<u8>> },
+    /// The lobby has answered the commit of a hand-over.
+    Committed { epoch: HostEpoch, answer: CommitAnswer },
     /// A snapshot was stored, or not.
     Stored(Stored),
     /// The seat was given up.
@@ -103,8 +121,33 @@ pub(crate) struct Driver {
     pub(crate) tasks: JoinSet<()>,
     pub(crate) dialing: Dialing,
     pub(crate) snapshots: Snapshots,
-    /// Fetched, and not yet given to the game.
-    pub(crate) fetched: Option<Box<Snapshot>>,
+    /// What this host sends to its successor.
+    pub(crate) feed: Feed<Image>,
+    pub(crate) chooser: Chooser,
+    /// What seals what goes to the lobby.
+    pub(crate) sealer: SharedSeal,
+    pub(crate) hand_over: HandOver,
+    /// Whom the lobby asked to hand over to, until it is done with.
+    pub(crate) lobbys_wish: Option<ConnectionId>,
+    /// What this peer holds for its host.
+    pub(crate) held: Held,
+    pub(crate) search: Option<Search>,
+    /// Found, and not yet given to the game.
+    pub(crate) found: Option<Found>,
+    pub(crate) went_on_from_durable: bool,
+    /// The newest tick that a host announced.
+    pub(crate) announced_tick: u64,
+    pub(crate) timeline: Timeline,
+    /// Why the lobby has lost its host, until another is elected.
+    pub(crate) loss: Option<LossCause>,
+    /// The newest election was a wish.
+    pub(crate) planned: bool,
+    pub(crate) report_at: Instant,
+    /// Since the last heartbeat: what was heard, and the host does not know of yet.
+    pub(crate) unsaid_messages: u64,
+    pub(crate) unsaid_bytes: usize,
+    /// Guests that know a newer epoch than this peer, on links that were there.
+    pub(crate) early_hellos: Vec<(EarlyHello, Instant)>,
     /// Guests that know a newer epoch than this peer, until when they may wait.
     pub(crate) early: Vec<(Box<Arrived>, Instant)>,
     pub(crate) leaving: Option<Leaving>,
@@ -160,16 +203,25 @@ impl Driver {
             Resync::At(at) => Some(at),
             Resync::NotNeeded | Resync::Asked => None,
         };
-        let early = self.early.iter().map(|(_, until)| *until).min();
-        let leaving = self.leaving.as_ref().and_then(Leaving::deadline);
-        [self.migration.poll_timeout(), self.snapshots.due_at(), resync, early, leaving]
-            .into_iter()
-            .flatten()
-            .fold(self.heartbeat_at, Instant::min)
+        let early = self.early.iter().map(|(_, until)| *until).chain(self.early_hellos.iter().map(|(_, until)| *until));
+        let others = [
+            self.migration.poll_timeout(),
+            self.snapshots.due_at(),
+            self.feed.poll_timeout(),
+            self.hand_over.poll_timeout(),
+            self.search_due_at(),
+            self.leaving.as_ref().and_then(Leaving::deadline),
+            resync,
+        ];
+        others.into_iter().flatten().chain(early).fold(self.heartbeat_at, Instant::min)
     }
 
     fn do_what_is_due(&mut self) {
         let now = Instant::now();
+        if now >= self.heartbeat_at + limits::HEARTBEAT {
+            // This process stood still: what others said meanwhile is taken first.
+            self.migration.handle_paused(now);
+        }
         if self.migration.poll_timeout().is_some_and(|at| at <= now) {
             self.migration.handle_timeout(now);
             self.do_effects();
@@ -180,16 +232,30 @@ impl Driver {
                 self.let_silent_guests_go(now);
             }
             self.heartbeat_at = now + limits::HEARTBEAT;
-            let state = self.shared.lock();
-            state.links.values().for_each(|link| link.heartbeat(state.tick));
+            self.beat();
+            self.report(now);
+            self.ask_for_last_state(now);
         }
         if matches!(self.resync_at, Resync::At(at) if at <= now) {
             self.resync();
         }
         self.save_when_due(now);
+        self.pump_feed(now);
+        self.hand_over.handle_timeout(now);
+        self.act_on_hand_over(now);
+        self.go_on_searching(now);
         self.leave_when_due(now);
         self.admit_early(now);
         self.do_effects();
+    }
+
+    /// Says on all links that this peer is there, and how far it has heard.
+    pub(crate) fn beat(&mut self) {
+        (self.unsaid_messages, self.unsaid_bytes) = (0, 0);
+        let state = self.shared.lock();
+        let hosts = matches!(state.role, Role::Host | Role::HandingOver);
+        let heard = if hosts { (0, 0) } else { state.own.received(state.epoch) };
+        state.links.values().for_each(|link| link.heartbeat(state.tick, heard));
     }
 
     fn handle(&mut self, input: Input) {
@@ -210,21 +276,38 @@ impl Driver {
             Input::RelayBound(hint) => self.relay_bound(hint),
             Input::RelayHint(hint) => self.migration.handle_relay_hint(hint),
             Input::Arrived(arrived) => self.arrived(arrived, now),
-            Input::LinkUp { peer, id, link } => {
-                if let Some(handle) = self.shared.lock().links.get_mut(&peer).filter(|handle| handle.id == id) {
-                    handle.opened(link);
-                }
-            }
+            Input::LinkUp { peer, id, link } => self.link_up(peer, id, link),
             Input::LinkDown { peer, id } => self.link_down(peer, id, now),
             Input::Frame { peer, id, frame, budget } => self.frame(peer, id, &frame, budget, now),
-            Input::Fetched { epoch, result } => self.fetched(epoch, result, now),
+            Input::LobbyHas { epoch, result } => self.lobby_has(epoch, result, now),
+            Input::Held { from, applied } => self.states_applied(from, applied, now),
+            Input::StateForMember { to, record } => {
+                if let (Some(record), Some(link)) = (record, self.shared.lock().links.get(&to)) {
+                    link.send_state(&record);
+                }
+            }
             Input::Restored { epoch, result } => match result {
-                Ok(()) => self.migration.handle_restored(epoch),
+                Ok(()) => self.restored(epoch, now),
                 Err(reason) => tracing::warn!(reason, "the game did not restore: another member will be elected"),
             },
             Input::Ready { epoch, answer } => self.migration.handle_ready(epoch, answer, now),
             Input::Decided { guest, id, result } => self.decided(guest, id, result, now),
-            Input::Saved { epoch, state } => self.saved(epoch, state),
+            Input::Saved { epoch, state } => self.saved(epoch, state.map(|state| *state)),
+            Input::Imaged { generation, is_last, kept } => self.imaged(generation, is_last, kept, now),
+            Input::Encoded { epoch, job, record } => match job {
+                Some(job) if epoch == self.migration.epoch() => self.encoded(&job, record.as_deref(), now),
+                // Of a host that is none any more.
+                Some(_) => {}
+                None => {
+                    self.feed = new_feed();
+                    self.feed_successor(now);
+                }
+            },
+            Input::Committed { epoch, answer } => {
+                if epoch == self.migration.epoch() {
+                    self.hand_over.handle_commit(answer, now);
+                }
+            }
             Input::Stored(stored) => self.stored(stored, now),
             Input::SeatGiven => self.end(Event::Left),
         }
@@ -233,6 +316,12 @@ impl Driver {
     fn command(&mut self, command: Command) {
         match command {
             Command::SaveNow => self.snapshots.save_soon(),
+            Command::StateGiven => self.state_given(Instant::now()),
+            Command::HandOver { to } => {
+                if !self.begin_hand_over(to, Wish::Game, Instant::now()) {
+                    self.event(Event::HandOverFailed { to, why: GivenUp::SuccessorGone });
+                }
+            }
             Command::Leave => self.start_leaving(),
         }
     }
@@ -240,8 +329,15 @@ impl Driver {
     fn lobby_said(&mut self, message: ServerMessage, now: Instant) {
         match message {
             ServerMessage::Event(event) => {
+                self.held.is_successor = match self.migration.role() {
+                    Part::Guest { .. } => self.migration.lobby().successor == Some(self.migration.me()),
+                    Part::Becoming { .. } => self.held.is_successor,
+                    Part::Host { .. } | Part::Waiting | Part::Out => false,
+                };
+                self.note_event(&event, now);
                 self.migration.handle_event(&event, now);
                 self.show_lobby();
+                self.follow_lobby(now);
             }
             ServerMessage::Resync { lobby } => self.resynced(Some(Box::new(lobby)), now),
             ServerMessage::Challenge { epoch } => self.migration.handle_challenge(epoch, now),
@@ -267,6 +363,7 @@ impl Driver {
                 self.resync_at = Resync::NotNeeded;
                 self.migration.handle_resync(*view, now);
                 self.show_lobby();
+                self.follow_lobby(now);
             }
             None => self.resync_at = Resync::At(now + limits::DIAL_RETRY),
         }
@@ -310,13 +407,14 @@ impl Driver {
     fn do_effect(&mut self, effect: Effect) {
         match effect {
             Effect::Dial { host, peer_key, epoch } => self.dial(host, peer_key, epoch),
+            Effect::DialStandby { successor, peer_key, epoch } => self.dial_standby(successor, peer_key, epoch),
             Effect::HangUp { peer } => self.hang_up(peer),
-            Effect::Fetch { epoch } => self.fetch(epoch),
+            Effect::Fetch { epoch } => self.search(epoch, Instant::now()),
             Effect::Restore { epoch } => self.restore(epoch),
             Effect::ConfirmReady { epoch } => self.confirm_ready(epoch),
             Effect::PresentGrant { epoch } => self.present_grant(epoch),
             Effect::Admit { guest, returning } => self.admit(guest, returning),
-            Effect::Upload { epoch } => self.snapshots.start(epoch, Instant::now()),
+            Effect::Upload { .. } => self.snapshots.store_from(Instant::now()),
             Effect::Report { epoch, hears_host } => {
                 self.say(ClientMessage::Report { epoch, hears_host });
                 if hears_host {
@@ -343,8 +441,26 @@ impl Driver {
             }
             return;
         }
-        if matches!(notice, Notice::DisconnectedFromHost { .. }) {
-            self.dialing.fell_silent();
+        match notice {
+            Notice::DisconnectedFromHost { .. } => {
+                self.dialing.fell_silent();
+                self.timeline.noticed(Instant::now());
+            }
+            Notice::BecameHost { epoch } => self.runs_the_game(epoch),
+            Notice::Demoted { .. } => self.end_hand_over(),
+            Notice::PeersUpdated
+            | Notice::HostLost { .. }
+            | Notice::HostReturned { .. }
+            | Notice::HostElected { .. }
+            | Notice::HostMigrated { .. }
+            | Notice::JoinedGame { .. }
+            | Notice::HostShutDown { .. }
+            | Notice::PlayerJoined { .. }
+            | Notice::PlayerLeft { .. }
+            | Notice::PlayerDisconnected { .. }
+            | Notice::PlayerReconnected { .. }
+            | Notice::Parked { .. }
+            | Notice::Removed => {}
         }
         let event = Event::from(notice);
         self.event(event.clone());
@@ -392,7 +508,7 @@ impl Driver {
         self.view.send_replace(view);
     }
 
-    fn show_role(&self) {
+    pub(crate) fn show_role(&self) {
         let mut state = self.shared.lock();
         state.epoch = self.migration.epoch();
         state.role = match self.migration.role() {
@@ -400,11 +516,14 @@ impl Driver {
             Part::Guest { link: GuestLink::Dialing { .. }, .. } => Role::Joining,
             Part::Guest { link: GuestLink::InGame { .. }, .. } => Role::Guest,
             Part::Becoming { .. } => Role::Becoming,
+            Part::Host { .. } if state.frozen => Role::HandingOver,
             Part::Host { .. } => Role::Host,
         };
-        if !matches!(state.role, Role::Becoming | Role::Host) {
+        if !matches!(state.role, Role::Becoming | Role::Host | Role::HandingOver) {
             // What only a host keeps.
             state.seats.clear();
+            state.away.clear();
+            state.given = None;
         }
     }
 
@@ -415,6 +534,11 @@ impl Driver {
             Part::Waiting | Part::Guest { .. } | Part::Out => false,
         }
     }
+}
+
+/// What a host sends to its successor, from nothing.
+pub(crate) const fn new_feed() -> Feed<Image> {
+    Feed::new(limits::FEED_BYTES_PER_SECOND)
 }
 
 impl Drop for Driver {

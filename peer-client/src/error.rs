@@ -58,10 +58,14 @@ pub enum SendError {
         /// Bytes that are allowed.
         max: usize,
     },
-    /// The link's queue is full: the recipient, or the path to it, is slower than the game. A message to everyone reached those
-    /// whose queue was not full.
-    #[error("the link's queue is full")]
+    /// The journal is full, at [`limits::JOURNAL_MESSAGES_MAX`] messages or [`limits::JOURNAL_BYTES_MAX`] bytes: from a host, the
+    /// recipient, or the path to it, is slower than the game; from a guest, the host's states are not durable yet. Nothing was taken:
+    /// try again later. A message to everyone reached those whose journal was not full.
+    #[error("the journal is full")]
     Full,
+    /// Only a host can send so.
+    #[error("only a host can send after stable")]
+    HostOnly,
 }
 
 /// Why something that only a host can do was not done.
@@ -79,9 +83,21 @@ pub enum HostError {
         /// Bytes that are allowed.
         max: usize,
     },
+    /// There is no state that a change could be made to, or too many changes were: give the whole state.
+    #[error("a whole state is needed first")]
+    NoBase,
+    /// Nobody could take over.
+    #[error("no other member can be host")]
+    NobodyEligible,
     /// The ownership table holds [`limits::OBJECTS_MAX`] objects.
     #[error("the table holds {} objects already", limits::OBJECTS_MAX)]
     TooManyObjects,
+}
+
+impl From<protocol::journal::Full> for SendError {
+    fn from(_: protocol::journal::Full) -> Self {
+        Self::Full
+    }
 }
 
 impl From<PlaceError> for HostError {

@@ -1,12 +1,17 @@
 //! What a session tells its game: events, which may be ignored, and messages of other peers.
 
 use bytes::Bytes;
+use protocol::hand_over::GivenUp;
 use protocol::id::{ConnectionId, HostEpoch, ObjectId};
+use protocol::journal::Missing;
 use protocol::lobby::{LeaveReason, LossCause, ParkReason};
 use protocol::migration::Notice;
 use protocol::snapshot::Generation;
 
+use crate::report::Migratability;
 use crate::request::Request;
+use crate::strategy::Strategy;
+use crate::timeline::MigrationTrace;
 
 /// One thing that a session has for its game.
 #[derive(Debug)]
@@ -44,9 +49,12 @@ pub enum Recipient {
 /// How a message travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
-    /// Arrives once, after those sent before it, as long as the link lives. At most
+    /// Has its effect once, after those sent before it, over any number of links and hosts (see [`crate`]). At most
     /// [`protocol::limits::MESSAGE_BYTES_MAX`] bytes.
     Reliable,
+    /// From the host only: as [`Delivery::Reliable`], in an order of its own, and said only once the state that the game gives next is
+    /// durable: no loss of a host takes it back. It is late by about the interval of snapshots.
+    AfterStable,
     /// May be lost, and may overtake others: also reliable ones, so that the first to a player who has just been let in may come
     /// before it is in the game, and is dropped there. At most [`crate::Session::max_unreliable_bytes`] bytes.
     Unreliable,
@@ -65,6 +73,8 @@ pub enum Role {
     Becoming,
     /// It runs the game.
     Host,
+    /// It ran the game, has given its last state, and another member is about to go on from it. If that fails it is host again.
+    HandingOver,
 }
 
 /// Something that happened.
@@ -181,7 +191,7 @@ pub enum Event {
         generation: Generation,
         /// Its tick.
         tick: u64,
-        /// Its size.
+        /// What was uploaded, in bytes: the whole record, or the difference to the one before.
         bytes: usize,
     },
     /// A snapshot of this host could not be stored. The next one is tried at the usual time.
@@ -190,6 +200,48 @@ pub enum Event {
         generation: Generation,
         /// Why, for people.
         reason: String,
+    },
+    /// Reliable messages have no effect in the game that goes on, although their sender was told that they were taken: the state
+    /// that held their effect is lost, or their sender's process is. On both sides.
+    InputsLost {
+        /// Whose.
+        who: ConnectionId,
+        /// Their numbers, counted by its process from 1; the last may be unknown, and then there may be none.
+        numbers: Missing,
+    },
+    /// A guest heard reliable messages of a host that the game that goes on knows nothing of: it is a little older. What matters was
+    /// better said [`Delivery::AfterStable`].
+    TakenBack {
+        /// Their numbers.
+        numbers: Missing,
+    },
+    /// A guest will not hear reliable messages that its host had for it: it was away for too long.
+    NeverHeard {
+        /// Their numbers.
+        numbers: Missing,
+    },
+    /// A migration is over for this peer: what took how long.
+    Migrated(Box<MigrationTrace>),
+    /// How well the game would survive now the loss of this host. Once a second.
+    Migratability(Migratability),
+    /// How this host keeps its state safe from now on.
+    StrategyChosen {
+        /// How.
+        strategy: Strategy,
+        /// Why, for people.
+        reason: &'static str,
+    },
+    /// This host begins to hand over.
+    HandOverBegun {
+        /// To whom.
+        to: ConnectionId,
+    },
+    /// The hand-over came to nothing: this host goes on, as if it had not begun.
+    HandOverFailed {
+        /// To whom it was meant to be.
+        to: ConnectionId,
+        /// Why.
+        why: GivenUp,
     },
     /// Nobody is host for now.
     Parked {

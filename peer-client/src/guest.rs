@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use protocol::frame::{Hello, PeerBody, Welcome};
 use protocol::id::{ConnectionId, HostEpoch, ObjectId, PeerKey};
+use protocol::journal::{Class, Resumed};
 use protocol::migration::Role as Part;
 use protocol::objects::{Change, ObjectTable};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -14,8 +15,7 @@ use tokio::time::{sleep, timeout};
 use crate::builder::Path;
 use crate::driver::{Driver, Input};
 use crate::event::Event;
-use crate::link::{HOST_FRAME_BYTES_MAX, LinkHandle, LinkId, Running};
-use crate::queue::Queue;
+use crate::link::{HOST_FRAME_BYTES_MAX, LinkHandle, LinkId, Opening, Running, TaskEnds, queues};
 use crate::state::Entry;
 use crate::transport::quic::Transport;
 use crate::transport::socket;
@@ -62,32 +62,60 @@ impl Dialing {
 
 impl Driver {
     pub(crate) fn dial(&mut self, host: ConnectionId, peer_key: PeerKey, epoch: HostEpoch) {
-        if self.leaving.is_some() {
+        if self.tells_of_leaving() {
             return;
         }
         self.dialing.silent = false;
-        let hello = Hello { extra: self.settings.return_payload.clone() };
-        let queue = Arc::new(Queue::default());
-        match rmp_serde::to_vec_named(&hello) {
-            Ok(hello) => queue.push_control(epoch, PeerBody::Hello(&hello)),
-            Err(error) => return tracing::error!(%error, "a hello cannot be encoded"),
-        };
+        let Some(hello) = self.hello(false) else { return };
+        {
+            let mut state = self.shared.lock();
+            let open = |link: &&mut LinkHandle| link.standby && link.is_open() && link.peer_key == peer_key;
+            if let Some(link) = state.links.get_mut(&host).filter(open) {
+                // The link that was for later.
+                (link.standby, link.in_game, link.epoch) = (false, false, epoch);
+                link.tell(PeerBody::Hello(&hello));
+                link.want_states();
+                return;
+            }
+        }
+        self.open_link(host, peer_key, epoch, false, &hello);
+    }
+
+    /// Opens a link to the successor, for later.
+    pub(crate) fn dial_standby(&mut self, successor: ConnectionId, peer_key: PeerKey, epoch: HostEpoch) {
+        let Some(hello) = self.hello(true).filter(|_| self.leaving.is_none()) else { return };
+        self.open_link(successor, peer_key, epoch, true, &hello);
+    }
+
+    fn hello(&self, standby: bool) -> Option<Vec<u8>> {
+        let (extra, offer) = (self.settings.return_payload.clone(), self.shared.lock().own.offer());
+        let hello = Hello { extra, standby, offer, holds: self.held.generation() };
+        rmp_serde::to_vec_named(&hello).inspect_err(|error| tracing::error!(%error, "a hello cannot be encoded")).ok()
+    }
+
+    fn open_link(&mut self, host: ConnectionId, peer_key: PeerKey, epoch: HostEpoch, standby: bool, hello: &[u8]) {
+        let (ends, task_ends) = queues();
+        ends.queue.push_control(epoch, PeerBody::Hello(hello));
         let id = self.next_link();
         let direct = self.direct_address_of(host);
         let dial = Dial {
             transport: self.transport.clone(),
             bound: self.bound.clone(),
             direct,
-            pause: self.dialing.pause(epoch),
+            pause: if standby { Duration::ZERO } else { self.dialing.pause(epoch) },
             peer: host,
             peer_key,
             id,
-            queue: queue.clone(),
+            ends: task_ends,
             unread: self.unread.of(host),
             inputs: self.inputs.clone(),
         };
         let task = self.tasks.spawn(dial.run());
-        let handle = LinkHandle::new(id, epoch, direct.is_none(), queue, None, task, Instant::now());
+        let opening = Opening { id, epoch, relayed: direct.is_none(), standby, peer_key, ends };
+        let handle = LinkHandle::new(opening, None, task, Instant::now());
+        if !standby {
+            handle.want_states();
+        }
         let replaced = self.shared.lock().links.insert(host, handle);
         drop(replaced);
     }
@@ -121,24 +149,49 @@ impl Driver {
                 return self.hang_up_and_tell(host, now);
             }
         };
-        let before = {
+        let (before, resumed) = {
             let mut state = self.shared.lock();
+            let state = &mut *state;
+            let resumed = state.own.handle_welcome(welcome.position);
+            state.has_played = true;
             if let Some(link) = state.links.get_mut(&host) {
                 link.in_game = true;
+                for (number, payload) in state.own.journal().after(resumed.say_after) {
+                    self.timeline.said_again += 1;
+                    link.say(Class::Reliable, number, payload.clone());
+                }
             }
             let elapsed = Duration::from_micros(welcome.elapsed_us);
             state.entry = Some(Entry { tick: welcome.tick, elapsed, scene: welcome.scene });
-            std::mem::replace(&mut state.objects, welcome.objects)
+            (std::mem::replace(&mut state.objects, welcome.objects), resumed)
         };
         self.dialing = Dialing::default();
         self.migration.handle_welcome(host, now);
         self.do_effects();
+        self.resumed(host, &resumed);
+        if let Some(trace) = self.timeline.finish(host, self.migration.epoch(), now) {
+            self.event(Event::Migrated(Box::new(trace)));
+        }
+        self.timeline.heard(host, now);
         for (object, owner) in self.owners_that_differ_from(&before) {
             self.event(Event::AuthorityChanged { object, owner });
         }
         let me = self.migration.me();
         let own: Vec<_> = self.shared.lock().objects.owned_by(me).collect();
         own.into_iter().for_each(|object| self.event(Event::ObjectReconnected { object, owner: me }));
+    }
+
+    /// What this peer's streams lost on the way to this host.
+    pub(crate) fn resumed(&mut self, host: ConnectionId, resumed: &Resumed) {
+        let who = self.migration.me();
+        let Resumed { inputs_lost, taken_back, never_heard, .. } = *resumed;
+        let lost = inputs_lost.map(|numbers| Event::InputsLost { who, numbers });
+        let taken_back = taken_back.map(|numbers| Event::TakenBack { numbers });
+        let never_heard = never_heard.map(|numbers| Event::NeverHeard { numbers });
+        for event in [lost, taken_back, never_heard].into_iter().flatten() {
+            tracing::debug!(%host, ?event, "not all reliable messages are of the game that goes on");
+            self.event(event);
+        }
     }
 
     /// Of the objects that this guest knew, those that have another owner now.
@@ -198,17 +251,17 @@ impl Driver {
         events
     }
 
-    fn follows(&self, peer: ConnectionId) -> bool {
+    pub(crate) fn follows(&self, peer: ConnectionId) -> bool {
         matches!(*self.migration.role(), Part::Guest { host, .. } if host == peer)
     }
 
-    fn is_in_game(&self, host: ConnectionId) -> bool {
+    pub(crate) fn is_in_game(&self, host: ConnectionId) -> bool {
         self.shared.lock().links.get(&host).is_some_and(|link| link.in_game)
     }
 
     fn hang_up_and_tell(&mut self, host: ConnectionId, now: Instant) {
         self.hang_up(host);
-        self.migration.handle_link_down(host, now);
+        self.lost_link(host, now);
     }
 }
 
@@ -222,7 +275,7 @@ struct Dial {
     peer: ConnectionId,
     peer_key: PeerKey,
     id: LinkId,
-    queue: Arc<Queue>,
+    ends: TaskEnds,
     unread: Arc<Semaphore>,
     inputs: mpsc::Sender<Input>,
 }
@@ -238,13 +291,13 @@ impl Dial {
                 socket::relayed(self.peer)
             }
         };
-        let Self { transport, peer, peer_key, id, queue, unread, inputs, .. } = self;
+        let Self { transport, peer, peer_key, id, ends, unread, inputs, .. } = self;
         match transport.dial(address, peer_key).await {
             Ok((link, stream)) => {
                 // Without a session there is nothing to run for.
                 if inputs.send(Input::LinkUp { peer, id, link: link.clone() }).await.is_ok() {
                     let frame_bytes_max = HOST_FRAME_BYTES_MAX;
-                    Running { peer, id, link, stream, queue, unread, frame_bytes_max, inputs }.run().await;
+                    Running { peer, id, link, stream, ends, unread, frame_bytes_max, inputs }.run().await;
                 }
             }
             Err(error) => {

@@ -1,25 +1,27 @@
 //! A host's part: restore the game, let guests in, keep what they own.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use protocol::frame::{PeerBody, Welcome};
+use protocol::frame::{Hello, PeerBody, Welcome};
 use protocol::id::{ConnectionId, HostEpoch};
+use protocol::journal::{Class, HostStreams, Position};
 use protocol::limits;
 use protocol::lobby::Presence;
 use protocol::message::MemberView;
-use protocol::migration::{ReadyAnswer, Role as Part, Stage};
+use protocol::migration::{ReadyAnswer, Role as Part};
 use protocol::objects::{Change, ObjectTable};
 use protocol::snapshot::{Body, Snapshot};
+use serde_bytes::ByteBuf;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use crate::driver::{Arrived, Driver, Input};
+use crate::driver::{Arrived, Driver, Input, new_feed};
 use crate::error::Error;
-use crate::event::Event;
-use crate::link::{GUEST_FRAME_BYTES_MAX, LinkHandle, LinkId, Running};
-use crate::queue::Queue;
+use crate::event::{Delivery, Event, Message};
+use crate::link::{GUEST_FRAME_BYTES_MAX, LinkHandle, LinkId, Opening, Running, queues};
+use crate::outbox::Up;
 use crate::request::{AcceptPlayer, Request, RestoreState, Restored, Saved, SavedState};
 use crate::saving::micros;
 use crate::transport::relay::RelayCommand;
@@ -33,43 +35,13 @@ const GRANT_RETRY: Duration = Duration::from_millis(250);
 
 // Becoming host.
 impl Driver {
-    pub(crate) fn fetch(&mut self, epoch: HostEpoch) {
-        let (service, lobby, settings) = (self.service.clone(), self.lobby, self.settings.clone());
-        self.spawn(async move {
-            let result = match service.snapshot(lobby).await {
-                Ok(Some(record)) => read_snapshot(record, &settings.build_id).await.map(Some),
-                Ok(None) => Ok(None),
-                Err(error) => Err(error.to_string()),
-            };
-            Input::Fetched { epoch, result }
-        });
-    }
-
-    pub(crate) fn fetched(&mut self, epoch: HostEpoch, result: Result<Option<Box<Snapshot>>, String>, now: Instant) {
-        let stage = Stage::Fetching { again_at: None };
-        if *self.migration.role() != (Part::Becoming { epoch, stage }) {
-            return;
-        }
-        match result {
-            Ok(snapshot) => {
-                let seats = snapshot.iter().flat_map(|snapshot| &snapshot.body.seats);
-                let played: Vec<_> = seats.filter(|seat| seat.played).map(|seat| seat.connection).collect();
-                self.snapshots.go_on_from(snapshot.as_ref().map(|snapshot| snapshot.generation));
-                self.fetched = snapshot;
-                self.migration.handle_fetched(epoch, played);
-            }
-            Err(error) => {
-                tracing::warn!(error, "the snapshot could not be fetched");
-                self.migration.handle_fetch_failed(epoch, now);
-            }
-        }
-    }
-
     /// Restores seats and objects, then asks the game to restore the rest.
     pub(crate) fn restore(&mut self, epoch: HostEpoch) {
-        let snapshot = self.fetched.take().map(|snapshot| Box::new(self.restore_table(*snapshot)));
+        let found = self.found.take();
+        self.went_on_from_durable = found.as_ref().is_some_and(|found| found.is_durable);
+        let snapshot = found.map(|found| Box::new(self.restore_table(*found.snapshot, epoch)));
         if snapshot.is_none() {
-            self.shared.lock().start_anew();
+            self.shared.lock().start_anew(epoch);
         }
         let (reply, answer) = oneshot::channel();
         self.request(Request::RestoreState(RestoreState { snapshot, reply }));
@@ -79,12 +51,12 @@ impl Driver {
         });
     }
 
-    fn restore_table(&mut self, snapshot: Snapshot) -> Restored {
+    fn restore_table(&mut self, snapshot: Snapshot, epoch: HostEpoch) -> Restored {
         let Snapshot { generation, tick, elapsed_us, body } = snapshot;
-        let Body { scene, seats, mut objects, state, .. } = body;
+        let Body { scene, seats, mut objects, ledger, state, changes, .. } = body;
         let elapsed = Duration::from_micros(elapsed_us);
         let lobby = self.migration.lobby();
-        let gone: std::collections::BTreeSet<_> = objects
+        let gone: BTreeSet<_> = objects
             .iter()
             .filter_map(|(_, object)| object.owner)
             .filter(|owner| lobby.member(*owner).is_none())
@@ -97,11 +69,71 @@ impl Driver {
             shared.seats = members.map(|seat| (seat.connection, seat.host_data.clone())).collect();
             shared.objects = objects.clone();
             shared.tick = tick;
+            shared.streams = HostStreams::restore(ledger, epoch);
+            for gone in seats.iter().filter(|seat| lobby.member(seat.connection).is_none()) {
+                shared.streams.forget(gone.connection);
+            }
             let saved = SavedState { tick, elapsed, scene: scene.clone(), state: state.clone() };
-            shared.last_saved = Some(Arc::new(shared.with_tables(saved)));
+            let saved = Saved { changes: changes.clone(), ..shared.with_tables(saved) };
+            shared.last_saved = Some(Arc::new(saved));
         }
         orphans.into_iter().for_each(|object| self.event(Event::AuthorityChanged { object, owner: None }));
-        Restored { generation, tick, elapsed, scene, seats, objects, state }
+        let changes = changes.into_iter().map(ByteBuf::into_vec).collect();
+        Restored { generation, tick, elapsed, scene, seats, objects, state, changes }
+    }
+
+    /// The game runs: what this peer had still to say to its host, and to hear from it, is the game's now.
+    pub(crate) fn restored(&mut self, epoch: HostEpoch, now: Instant) {
+        self.timeline.restored(now);
+        self.migration.handle_restored(epoch);
+        if *self.migration.role() != (Part::Host { epoch }) {
+            return;
+        }
+        self.show_role();
+        let me = self.migration.me();
+        let (own, stream) = {
+            let mut state = self.shared.lock();
+            let state = &mut *state;
+            state.away = self.expected_guests(&state.streams);
+            if self.went_on_from_durable {
+                let ledger = state.streams.ledger();
+                state.streams.handle_durable(&ledger);
+            }
+            (state.streams.take_own(me, &mut state.own), state.own.offer().stream)
+        };
+        self.do_effects();
+        self.timeline.said_again = own.inputs.len() as u64;
+        self.resumed(me, &own.resumed);
+        for (class, payload) in own.told {
+            let delivery = match class {
+                Class::Reliable => Delivery::Reliable,
+                Class::AfterStable => Delivery::AfterStable,
+            };
+            self.outbox.push_own(Message { from: me, delivery, payload }, None);
+        }
+        for (number, payload) in own.inputs {
+            let message = Message { from: me, delivery: Delivery::Reliable, payload };
+            self.outbox.push_own(message, Some(Up { epoch, from: me, stream, number }));
+        }
+        if let Some(trace) = self.timeline.finish(me, epoch, now) {
+            self.event(Event::Migrated(Box::new(trace)));
+        }
+    }
+
+    /// This peer hosts from now on.
+    pub(crate) fn runs_the_game(&mut self, epoch: HostEpoch) {
+        self.feed = new_feed();
+        self.snapshots.start(epoch);
+        self.held.forget();
+        self.shared.lock().has_played = true;
+    }
+
+    /// Guests of the game that are there for the lobby, and will come: what is said meanwhile is kept for them.
+    fn expected_guests(&self, streams: &HostStreams) -> BTreeSet<ConnectionId> {
+        let me = self.migration.me();
+        let members = self.migration.lobby().members.iter();
+        let there = members.filter(|member| matches!(member.presence, Presence::Connected { .. }));
+        there.map(|member| member.connection).filter(|&guest| guest != me && streams.knows(guest)).collect()
     }
 
     pub(crate) fn confirm_ready(&mut self, epoch: HostEpoch) {
@@ -156,32 +188,78 @@ impl Driver {
             self.early.push((arrived, now + EARLY_GUEST_TIMEOUT));
             return;
         }
-        let Arrived { peer, epoch, hello, link, stream, .. } = *arrived;
+        let Arrived { peer, peer_key, epoch, hello, link, stream } = *arrived;
+        let standby = hello.standby;
         if self.is_host_or_elected(epoch) && self.shared.lock().links.contains_key(&peer) {
             // A guest that dials anew has lost its old link, whether this side has noticed or not.
-            self.hang_up(peer);
-            self.migration.handle_link_down(peer, now);
+            self.hang_up_guest(peer);
+            self.lost_link(peer, now);
         }
-        if !self.migration.handle_hello(peer, epoch, now) {
-            tracing::debug!(%peer, %epoch, "a guest was sent away: not host of its epoch");
+        let is_taken = if standby { self.takes_standby(peer) } else { self.migration.handle_hello(peer, epoch, now) };
+        if !is_taken {
+            tracing::debug!(%peer, %epoch, standby, "a guest was sent away: not host of its epoch");
             return link.close();
         }
-        let (id, queue) = (self.next_link(), Arc::new(Queue::default()));
+        let (id, (ends, task_ends)) = (self.next_link(), queues());
         let running = Running {
             peer,
             id,
             link: link.clone(),
             stream,
-            queue: queue.clone(),
+            ends: task_ends,
             unread: self.unread.of(peer),
             frame_bytes_max: GUEST_FRAME_BYTES_MAX,
             inputs: self.inputs.clone(),
         };
         let task = self.tasks.spawn(running.run());
-        let mut handle = LinkHandle::new(id, epoch, false, queue, Some(link), task, now);
-        handle.extra = hello.extra;
+        let opening = Opening { id, epoch, relayed: false, standby, peer_key, ends };
+        let mut handle = LinkHandle::new(opening, Some(link), task, now);
+        (handle.extra, handle.offer) = (hello.extra, Some(hello.offer));
         let replaced = self.shared.lock().links.insert(peer, handle);
         drop(replaced);
+        if !standby {
+            self.holds(peer, hello.holds, now);
+        }
+    }
+
+    /// A member opens a link for later. It may not take the place of the one to this peer's own host.
+    fn takes_standby(&self, peer: ConnectionId) -> bool {
+        self.migration.takes_standby(peer) && self.shared.lock().links.get(&peer).is_none_or(|link| link.standby)
+    }
+
+    /// A member whose link was for later comes in now, or comes in anew on the link that it has.
+    pub(crate) fn said_hello_again(
+        &mut self,
+        peer: ConnectionId,
+        id: LinkId,
+        epoch: HostEpoch,
+        hello: &[u8],
+        now: Instant,
+    ) {
+        let Ok(hello) = rmp_serde::from_slice::<Hello>(hello) else { return self.fail(peer, "a hello that is none") };
+        if hello.extra.len() > limits::EXTRA_BYTES_MAX {
+            return self.fail(peer, "a hello that is too large");
+        }
+        if epoch > self.migration.epoch() {
+            if self.early_hellos.len() < EARLY_GUESTS_MAX {
+                self.early_hellos.push((EarlyHello { peer, id, epoch, hello }, now + EARLY_GUEST_TIMEOUT));
+            }
+            return;
+        }
+        self.comes_in(EarlyHello { peer, id, epoch, hello }, now);
+    }
+
+    fn comes_in(&mut self, early: EarlyHello, now: Instant) {
+        let EarlyHello { peer, id, epoch, hello } = early;
+        if self.tells_of_leaving() || !self.migration.handle_hello(peer, epoch, now) {
+            tracing::debug!(%peer, %epoch, "a guest was not taken: not host of its epoch");
+            return self.fail(peer, "a hello to one that is not its host");
+        }
+        if let Some(link) = self.shared.lock().links.get_mut(&peer).filter(|link| link.id == id) {
+            (link.standby, link.in_game, link.epoch) = (false, false, epoch);
+            (link.extra, link.offer) = (hello.extra, Some(hello.offer));
+        }
+        self.holds(peer, hello.holds, now);
     }
 
     /// Lets guests try again that were ahead of this peer; sends those away that waited in vain.
@@ -192,6 +270,14 @@ impl Driver {
                 self.arrived(arrived, now);
             } else if until > now {
                 self.early.push((arrived, until));
+            }
+        }
+        for (early, until) in std::mem::take(&mut self.early_hellos) {
+            let is_there = self.shared.lock().links.get(&early.peer).is_some_and(|link| link.id == early.id);
+            if early.epoch <= epoch && is_there {
+                self.comes_in(early, now);
+            } else if until > now && is_there {
+                self.early_hellos.push((early, until));
             }
         }
     }
@@ -211,8 +297,8 @@ impl Driver {
         };
         for guest in silent {
             tracing::debug!(%guest, "neither the lobby nor this host hears a guest: its link is closed");
-            self.hang_up(guest);
-            self.migration.handle_link_down(guest, now);
+            self.hang_up_guest(guest);
+            self.lost_link(guest, now);
         }
     }
 
@@ -240,10 +326,14 @@ impl Driver {
         if self.tells_of_leaving() {
             return;
         }
+        let inputs_lost;
         let reconnected = {
             let mut state = self.shared.lock();
             let state = &mut *state;
-            let Some(link) = state.links.get_mut(&guest).filter(|link| link.id == id) else { return };
+            let epoch = state.epoch;
+            let Some(link) = state.links.get_mut(&guest).filter(|link| link.id == id && link.epoch == epoch) else {
+                return;
+            };
             if let Err(reason) = result {
                 let reason = rmp_serde::to_vec(&reason).unwrap_or_default();
                 link.tell(PeerBody::Refused(&reason));
@@ -251,17 +341,29 @@ impl Driver {
                 self.migration.handle_link_down(guest, now);
                 return;
             }
+            let Some(offer) = link.offer.take() else { return };
             let (back, change) = state.objects.enable(guest, true);
             state.tell_changes(change.as_slice());
+            let answer = state.streams.handle_hello(guest, &offer);
+            inputs_lost = answer.inputs_lost;
             let Some(link) = state.links.get_mut(&guest) else { return };
-            match rmp_serde::to_vec_named(&welcome(state.tick, state.last_saved.as_deref(), &state.objects)) {
+            let welcome = welcome(state.tick, state.last_saved.as_deref(), &state.objects, answer.position);
+            match rmp_serde::to_vec_named(&welcome) {
                 Ok(welcome) => link.tell(PeerBody::Welcome(&welcome)),
                 Err(error) => return tracing::error!(%error, "a welcome cannot be encoded"),
             }
+            for (class, number, payload) in state.streams.to_say(guest) {
+                link.say(class, number, payload);
+            }
             link.in_game = true;
+            state.away.remove(&guest);
             back
         };
         self.migration.handle_admitted(guest);
+        if let Some(numbers) = inputs_lost {
+            self.event(Event::InputsLost { who: guest, numbers });
+        }
+        self.feed_successor(now);
         self.do_effects();
         for object in reconnected {
             self.event(Event::ObjectReconnected { object, owner: guest });
@@ -275,6 +377,9 @@ impl Driver {
         }
         if let Event::PlayerLeft { connection, .. } = *event {
             self.orphan(connection);
+            let mut state = self.shared.lock();
+            state.streams.forget(connection);
+            state.away.remove(&connection);
         } else if let Event::PlayerDisconnected { connection } = *event {
             let mut state = self.shared.lock();
             let (_, change) = state.objects.enable(connection, false);
@@ -298,22 +403,22 @@ impl Driver {
     }
 }
 
-fn welcome(tick: u64, saved: Option<&Saved>, objects: &ObjectTable) -> Welcome {
+/// A hello on a link that was there.
+#[derive(Debug)]
+pub(crate) struct EarlyHello {
+    peer: ConnectionId,
+    id: LinkId,
+    epoch: HostEpoch,
+    hello: Hello,
+}
+
+fn welcome(tick: u64, saved: Option<&Saved>, objects: &ObjectTable, position: Position) -> Welcome {
     let saved = saved.map(|saved| &saved.state);
     Welcome {
         tick,
         elapsed_us: saved.map_or(0, |saved| micros(saved.elapsed)),
         scene: saved.map(|saved| saved.scene.clone()).unwrap_or_default(),
         objects: objects.clone(),
+        position,
     }
-}
-
-/// Reads a snapshot off the driver's thread: it may be large.
-async fn read_snapshot(record: Bytes, build_id: &str) -> Result<Box<Snapshot>, String> {
-    let decoded = tokio::task::spawn_blocking(move || Snapshot::decode(&record)).await;
-    let snapshot = decoded.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-    if snapshot.body.build_id != build_id {
-        return Err("the snapshot is of another build".to_owned());
-    }
-    Ok(Box::new(snapshot))
 }

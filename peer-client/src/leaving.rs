@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use protocol::frame::PeerBody;
-use protocol::migration::Role as Part;
+use protocol::hand_over::Wish;
+use protocol::limits;
+use protocol::migration::{GuestLink, Role as Part};
 use tokio::time::timeout;
 
 use crate::driver::{Driver, Input};
@@ -17,6 +19,8 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_millis(250);
 /// How far a session is that leaves.
 #[derive(Debug)]
 pub(crate) enum Leaving {
+    /// Another member is being made host.
+    HandingOver { until: Instant },
     /// The game is asked for its state, or this state is being stored.
     Saving { until: Instant, asked: bool },
     /// The others are told.
@@ -26,7 +30,7 @@ pub(crate) enum Leaving {
 impl Leaving {
     pub(crate) const fn deadline(&self) -> Option<Instant> {
         match self {
-            Self::Saving { until, .. } => Some(*until),
+            Self::HandingOver { until } | Self::Saving { until, .. } => Some(*until),
             Self::Telling => None,
         }
     }
@@ -39,6 +43,25 @@ impl Driver {
         }
         if !matches!(self.migration.role(), Part::Host { .. }) {
             return self.tell_leaving();
+        }
+        let now = Instant::now();
+        let until = now + limits::HAND_OVER_PATIENCE + LAST_SAVE_TIMEOUT;
+        // One that is under way already serves as well.
+        let under_way = self.hand_over.under_way().is_some();
+        let successor = self.migration.lobby().successor;
+        if under_way || successor.is_some_and(|to| self.begin_hand_over(to, Wish::Leave, now)) {
+            if self.leaving.is_none() {
+                self.leaving = Some(Leaving::HandingOver { until });
+            }
+            return;
+        }
+        self.leave_with_a_snapshot();
+    }
+
+    /// Nobody takes over now: what there is, is stored for whoever does later.
+    pub(crate) fn leave_with_a_snapshot(&mut self) {
+        if matches!(self.leaving, Some(Leaving::Saving { .. } | Leaving::Telling)) {
+            return;
         }
         // A state that was asked for before is older than the wish to leave: another is asked for after it.
         let asked = !self.snapshots.is_asked();
@@ -59,6 +82,21 @@ impl Driver {
     pub(crate) fn leave_when_due(&mut self, now: Instant) {
         let Some(until) = self.leaving.as_ref().and_then(Leaving::deadline) else { return };
         let hosts = matches!(self.migration.role(), Part::Host { .. });
+        let hands_over = matches!(self.leaving, Some(Leaving::HandingOver { .. }));
+        if hands_over && hosts && until > now {
+            if self.hand_over.under_way().is_none() {
+                self.leave_with_a_snapshot();
+            }
+            return;
+        }
+        // Whoever follows the new host already leaves as any guest.
+        if hands_over
+            && !hosts
+            && until > now
+            && !matches!(self.migration.role(), Part::Guest { link: GuestLink::InGame { .. }, .. })
+        {
+            return;
+        }
         if until <= now && hosts {
             tracing::warn!("leaving without having stored the last state");
         }

@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use protocol::frame::{PEER_HEADER_BYTES_MAX, PeerBody, PeerFrame};
-use protocol::id::{ConnectionId, HostEpoch};
+use protocol::id::{ConnectionId, HostEpoch, PeerKey};
+use protocol::journal::{Class, Offer};
 use protocol::limits;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
 use crate::driver::Input;
 use crate::error::SendError;
-use crate::event::Delivery;
 use crate::queue::{Frame, Queue};
 use crate::request::SCENE_BYTES_MAX;
 use crate::transport::quic::{FrameReader, FrameWriter, Link, LinkError, LinkStream};
@@ -26,6 +26,44 @@ const UNREAD_OVERHEAD_BYTES: usize = 64;
 /// Tells a link from those to the same peer before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LinkId(pub(crate) u64);
+
+/// States on their way to a link's own stream for them.
+type StateSender = mpsc::Sender<Bytes>;
+
+/// What a link is opened with.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) id: LinkId,
+    pub(crate) epoch: HostEpoch,
+    pub(crate) relayed: bool,
+    pub(crate) standby: bool,
+    pub(crate) peer_key: PeerKey,
+    pub(crate) ends: HandleEnds,
+}
+
+/// What a handle keeps of the queues between it and its task.
+#[derive(Debug)]
+pub(crate) struct HandleEnds {
+    pub(crate) queue: Arc<Queue>,
+    states: StateSender,
+    states_wanted: Arc<Semaphore>,
+}
+
+/// What a link's task keeps of them.
+#[derive(Debug)]
+pub(crate) struct TaskEnds {
+    queue: Arc<Queue>,
+    states: mpsc::Receiver<Bytes>,
+    states_wanted: Arc<Semaphore>,
+}
+
+/// The queues of a new link.
+pub(crate) fn queues() -> (HandleEnds, TaskEnds) {
+    let (queue, states_wanted) = (Arc::new(Queue::default()), Arc::new(Semaphore::new(0)));
+    let (states, waiting) = mpsc::channel(limits::FEED_IN_FLIGHT_MAX);
+    let task = TaskEnds { queue: queue.clone(), states: waiting, states_wanted: states_wanted.clone() };
+    (HandleEnds { queue, states, states_wanted }, task)
+}
 
 /// This peer's end of a link. Dropping it closes the link.
 #[derive(Debug)]
@@ -41,25 +79,40 @@ pub(crate) struct LinkHandle {
     pub(crate) extra: Vec<u8>,
     /// When a frame came last; at first, when the link began.
     pub(crate) heard_at: Instant,
-    /// The number of the newest reliable message that came.
-    pub(crate) received: u64,
+    /// It is for later: one of its ends is only the successor.
+    pub(crate) standby: bool,
+    /// Of the guest's hello: where its streams are.
+    pub(crate) offer: Option<Offer>,
+    /// The process at its other end.
+    pub(crate) peer_key: PeerKey,
     queue: Arc<Queue>,
+    states: StateSender,
+    /// States are read from it once there is a permit.
+    states_wanted: Arc<Semaphore>,
     /// Once it is up.
     link: Option<Link>,
     task: AbortHandle,
 }
 
 impl LinkHandle {
-    pub(crate) const fn new(
-        id: LinkId,
-        epoch: HostEpoch,
-        relayed: bool,
-        queue: Arc<Queue>,
-        link: Option<Link>,
-        task: AbortHandle,
-        now: Instant,
-    ) -> Self {
-        Self { id, epoch, in_game: false, relayed, extra: Vec::new(), heard_at: now, received: 0, queue, link, task }
+    pub(crate) fn new(opening: Opening, link: Option<Link>, task: AbortHandle, now: Instant) -> Self {
+        let Opening { id, epoch, relayed, standby, peer_key, ends } = opening;
+        Self {
+            id,
+            epoch,
+            in_game: false,
+            relayed,
+            extra: Vec::new(),
+            heard_at: now,
+            standby,
+            offer: None,
+            peer_key,
+            queue: ends.queue,
+            states: ends.states,
+            states_wanted: ends.states_wanted,
+            link,
+            task,
+        }
     }
 
     /// The link is up.
@@ -77,34 +130,59 @@ impl LinkHandle {
         now.saturating_duration_since(self.heard_at) >= limits::SUSPICION
     }
 
-    /// Queues a message of the game.
+    /// Sends a message that may be lost.
     ///
     /// # Errors
-    /// [`SendError::Full`]; [`SendError::NotConnected`] for an unreliable message before the link is up.
-    pub(crate) fn send(&mut self, delivery: Delivery, payload: &Bytes) -> Result<(), SendError> {
-        match delivery {
-            Delivery::Reliable => self.queue.push_message(self.epoch, payload.clone()),
-            Delivery::Unreliable => {
-                let link = self.link.as_ref().ok_or(SendError::NotConnected)?;
-                link.send_datagram(PeerFrame { epoch: self.epoch, body: PeerBody::Unreliable(payload) }.to_vec());
-                Ok(())
-            }
+    /// [`SendError::NotConnected`] before the link is up.
+    pub(crate) fn send_unreliable(&self, payload: &Bytes) -> Result<(), SendError> {
+        let link = self.link.as_ref().ok_or(SendError::NotConnected)?;
+        link.send_datagram(PeerFrame { epoch: self.epoch, body: PeerBody::Unreliable(payload) }.to_vec());
+        Ok(())
+    }
+
+    /// Queues a numbered message.
+    pub(crate) fn say(&self, class: Class, number: u64, payload: Bytes) {
+        if !self.queue.push_message(self.epoch, class, number, payload) {
+            self.is_too_far_behind();
+        }
+    }
+
+    /// Sends a state on a stream of its own. Returns false if too many wait.
+    pub(crate) fn send_state(&self, record: &[u8]) -> bool {
+        let frame = PeerFrame { epoch: self.epoch, body: PeerBody::State(record) }.to_vec();
+        self.states.try_send(frame.into()).is_ok()
+    }
+
+    /// States may come on this link from now on.
+    pub(crate) fn want_states(&self) {
+        if self.states_wanted.available_permits() == 0 {
+            self.states_wanted.add_permits(1);
         }
     }
 
     /// Queues a frame of the library's own.
     pub(crate) fn tell(&self, body: PeerBody<'_>) {
         if !self.queue.push_control(self.epoch, body) {
-            tracing::debug!("a peer is too far behind: its link is closed");
-            self.close();
+            self.is_too_far_behind();
         }
     }
 
-    /// Says that this peer is there.
-    pub(crate) fn heartbeat(&self, tick: u64) {
+    fn is_too_far_behind(&self) {
+        tracing::debug!("a peer is too far behind: its link is closed");
+        self.close();
+    }
+
+    /// Says that this peer is there, and how far it has heard.
+    pub(crate) fn heartbeat(&self, tick: u64, (received, received_stable): (u64, u64)) {
         if let Some(link) = &self.link {
-            link.send_datagram(PeerFrame { epoch: self.epoch, body: PeerBody::Heartbeat { tick } }.to_vec());
+            let body = PeerBody::Heartbeat { tick, received, received_stable };
+            link.send_datagram(PeerFrame { epoch: self.epoch, body }.to_vec());
         }
+    }
+
+    /// Measured on it, once it is up.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.link.as_ref().map(Link::round_trip)
     }
 
     /// Closes it when all that is queued has arrived.
@@ -167,7 +245,7 @@ pub(crate) struct Running {
     pub(crate) id: LinkId,
     pub(crate) link: Link,
     pub(crate) stream: LinkStream,
-    pub(crate) queue: Arc<Queue>,
+    pub(crate) ends: TaskEnds,
     /// What frames of this peer may still take.
     pub(crate) unread: Arc<Semaphore>,
     /// Bytes of a frame that this peer may send.
@@ -178,12 +256,15 @@ pub(crate) struct Running {
 impl Running {
     /// Passes frames both ways until the link is down, and reports that.
     pub(crate) async fn run(self) {
-        let Self { peer, id, link, stream, queue, unread, frame_bytes_max, inputs } = self;
+        let Self { peer, id, link, stream, ends, unread, frame_bytes_max, inputs } = self;
+        let TaskEnds { queue, states, states_wanted } = ends;
         let (writer, reader) = stream.split();
         let ended = tokio::select! {
             ended = write(&queue, writer) => ended,
             ended = read(reader, &unread, frame_bytes_max, peer, id, &inputs) => ended,
             ended = read_datagrams(&link, peer, id, &inputs) => ended,
+            ended = write_states(&link, states) => ended,
+            ended = read_states(&link, &states_wanted, peer, id, &inputs) => ended,
         };
         if let Err(error) = ended {
             tracing::debug!(%peer, %error, "a link ended");
@@ -201,16 +282,43 @@ async fn write(queue: &Queue, mut writer: FrameWriter) -> Result<(), LinkError> 
             writer.finish().await;
             return Ok(());
         }
-        let (mut bytes, mut messages, mut message_bytes) = (0, 0, 0);
-        let mut chunks = Vec::with_capacity(2 * frames.len());
-        for Frame { head, payload, is_message } in frames {
-            bytes += head.len() + payload.len();
-            messages += usize::from(is_message);
-            message_bytes += if is_message { payload.len() } else { 0 };
-            chunks.extend([head, payload]);
-        }
+        let bytes = frames.iter().map(|frame| frame.head.len() + frame.payload.len()).sum();
+        let mut chunks: Vec<_> = frames.into_iter().flat_map(|Frame { head, payload }| [head, payload]).collect();
         writer.write(&mut chunks).await?;
-        queue.written(bytes, messages, message_bytes);
+        queue.written(bytes);
+    }
+}
+
+/// States have a stream of their own, so that the game's messages do not wait behind a large one.
+async fn write_states(link: &Link, mut states: mpsc::Receiver<Bytes>) -> Result<(), LinkError> {
+    let mut writer = None;
+    while let Some(frame) = states.recv().await {
+        let length = u32::try_from(frame.len()).map_err(|_| LinkError::TooLarge)?;
+        let writer = match &mut writer {
+            Some(writer) => writer,
+            empty => empty.insert(link.open_states().await?),
+        };
+        writer.write(&mut [Bytes::copy_from_slice(&length.to_be_bytes()), frame]).await?;
+    }
+    // The handle is gone, and with it this task.
+    std::future::pending().await
+}
+
+async fn read_states(
+    link: &Link,
+    wanted: &Semaphore,
+    peer: ConnectionId,
+    id: LinkId,
+    inputs: &mpsc::Sender<Input>,
+) -> Result<(), LinkError> {
+    // Whoever was not asked for states cannot make this peer keep any.
+    let Ok(_permit) = wanted.acquire().await else { return Ok(()) };
+    let mut reader = link.accept_states().await?;
+    loop {
+        let frame = reader.frame(HOST_FRAME_BYTES_MAX).await?;
+        if inputs.send(Input::Frame { peer, id, frame, budget: None }).await.is_err() {
+            return Ok(());
+        }
     }
 }
 

@@ -3,22 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{SinkExt, StreamExt};
 use protocol::id::{ConnectionId, EventSeq, LobbyId, PeerKey};
 use protocol::limits;
 use protocol::message::{ClientMessage, CloseReason, NewsForm, ServerMessage};
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_tungstenite::connect_async_with_config;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
 use crate::driver::Input;
 use crate::error::Error;
 use crate::service::Service;
+use crate::simulated::EventSocket;
 
 /// First pause between two attempts; doubled each time.
 const RETRY: Duration = Duration::from_millis(50);
@@ -30,8 +30,6 @@ const ASKED_PAUSE_MAX: Duration = Duration::from_secs(60);
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages to the lobby that wait for the socket. They are soft state, repeated while they matter.
 pub(crate) const MESSAGES_MAX: usize = 64;
-
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// What the event socket works with.
 pub(crate) struct LobbyLink {
@@ -78,7 +76,7 @@ impl LobbyLink {
         }
     }
 
-    async fn open(&self) -> Result<Socket, End> {
+    async fn open(&self) -> Result<EventSocket, End> {
         let opened = timeout(OPEN_TIMEOUT, self.try_open()).await;
         let error = match opened {
             Ok(Ok(socket)) => return Ok(socket),
@@ -94,7 +92,7 @@ impl LobbyLink {
         Err(End::Lost)
     }
 
-    async fn try_open(&self) -> Result<Socket, Opening> {
+    async fn try_open(&self) -> Result<EventSocket, Opening> {
         let (url, access) = self.service.events(self.lobby).await?;
         let mut request = url.into_client_request().map_err(|error| Opening::Failed(error.to_string()))?;
         let mut bearer = HeaderValue::try_from(format!("Bearer {access}"))
@@ -104,14 +102,22 @@ impl LobbyLink {
         let config = WebSocketConfig::default()
             .max_message_size(Some(limits::SOCKET_ANSWER_BYTES_MAX))
             .max_frame_size(Some(limits::SOCKET_ANSWER_BYTES_MAX));
-        let mut socket = match connect_async_with_config(request, Some(config), true).await {
-            Ok((socket, _)) => socket,
+        let mut socket = match self.connect(request, config).await {
+            Ok(socket) => socket,
             Err(tungstenite::Error::Http(response)) => return Err(self.refused(response.status(), &access).await),
             Err(error) => return Err(Opening::Failed(error.to_string())),
         };
         let hello = ClientMessage::Hello { peer_key: self.peer_key, after: Some(self.after), form: NewsForm::Events };
         send(&mut socket, &hello).await.map_err(|error| Opening::Failed(error.to_string()))?;
         Ok(socket)
+    }
+
+    async fn connect(&self, request: Request, config: WebSocketConfig) -> Result<EventSocket, tungstenite::Error> {
+        let connecting = connect_async_with_config(request, Some(config), true);
+        match self.service.network() {
+            None => Ok(EventSocket::Real(Box::new(connecting.await?.0))),
+            Some(network) => network.open(async { Ok(connecting.await?.0) }).await.map(EventSocket::Simulated),
+        }
     }
 
     async fn refused(&self, status: StatusCode, access: &str) -> Opening {
@@ -131,7 +137,12 @@ impl LobbyLink {
     }
 
     /// Passes messages both ways until the socket ends.
-    async fn serve(&mut self, socket: &mut Socket, last_report: &mut Option<ClientMessage>, pause: &mut Pause) -> End {
+    async fn serve(
+        &mut self,
+        socket: &mut EventSocket,
+        last_report: &mut Option<ClientMessage>,
+        pause: &mut Pause,
+    ) -> End {
         for message in still_to_say(&mut self.messages, last_report) {
             if send(socket, &message).await.is_err() {
                 return End::Lost;
@@ -227,7 +238,7 @@ impl From<Error> for Opening {
     }
 }
 
-async fn send(socket: &mut Socket, message: &ClientMessage) -> Result<(), tungstenite::Error> {
+async fn send(socket: &mut EventSocket, message: &ClientMessage) -> Result<(), tungstenite::Error> {
     let text = serde_json::to_string(message).map_err(|error| tungstenite::Error::Io(error.into()))?;
     socket.send(Message::text(text)).await
 }

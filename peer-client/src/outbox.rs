@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use protocol::id::{ConnectionId, HostEpoch};
+use protocol::journal::StreamId;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 use crate::event::{Event, Message, Output};
@@ -10,6 +12,23 @@ use crate::session::EVENTS_MAX;
 
 /// Unreliable messages that wait for the game. Above it the oldest is dropped: a newer one says more.
 const UNRELIABLE_MAX: usize = 4096;
+
+/// A message that came up to this host: taking it is what makes it part of the game.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Up {
+    /// At which epoch. To a host of another one it says nothing: it will be said again.
+    pub(crate) epoch: HostEpoch,
+    pub(crate) from: ConnectionId,
+    pub(crate) stream: StreamId,
+    pub(crate) number: u64,
+}
+
+/// One thing for the game.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub(crate) output: Output,
+    pub(crate) up: Option<Up>,
+}
 
 /// The queue between a session's driver and its game.
 #[derive(Debug, Default)]
@@ -21,7 +40,7 @@ pub(crate) struct Outbox {
 #[derive(Debug, Default)]
 struct Waiting {
     /// Each entry has its place among both queues.
-    ordered: VecDeque<(u64, Output, Option<OwnedSemaphorePermit>)>,
+    ordered: VecDeque<(u64, Item, Option<OwnedSemaphorePermit>)>,
     unreliable: VecDeque<(u64, Message)>,
     /// Of `ordered`, those that no link's budget bounds.
     unbudgeted: usize,
@@ -34,23 +53,32 @@ struct Waiting {
 impl Outbox {
     /// Queues an event or a request. Returns false if the game has left too many unread.
     pub(crate) fn push(&self, output: Output) -> bool {
+        self.push_item(Item { output, up: None })
+    }
+
+    /// Queues a message that came by no link.
+    pub(crate) fn push_own(&self, message: Message, up: Option<Up>) -> bool {
+        self.push_item(Item { output: Output::Message(message), up })
+    }
+
+    fn push_item(&self, item: Item) -> bool {
         let mut waiting = self.lock();
         if waiting.unbudgeted >= EVENTS_MAX {
             return false;
         }
         waiting.unbudgeted += 1;
         let place = waiting.place();
-        waiting.ordered.push_back((place, output, None));
+        waiting.ordered.push_back((place, item, None));
         drop(waiting);
         self.changed.notify_one();
         true
     }
 
     /// Queues a reliable message. The budget returns to its link when the game takes it.
-    pub(crate) fn push_reliable(&self, message: Message, budget: OwnedSemaphorePermit) {
+    pub(crate) fn push_reliable(&self, message: Message, up: Option<Up>, budget: OwnedSemaphorePermit) {
         let mut waiting = self.lock();
         let place = waiting.place();
-        waiting.ordered.push_back((place, Output::Message(message), Some(budget)));
+        waiting.ordered.push_back((place, Item { output: Output::Message(message), up }, Some(budget)));
         drop(waiting);
         self.changed.notify_one();
     }
@@ -76,7 +104,7 @@ impl Outbox {
             if let Some(event) = last {
                 let place = waiting.place();
                 waiting.unbudgeted += 1;
-                waiting.ordered.push_back((place, Output::Event(event), None));
+                waiting.ordered.push_back((place, Item { output: Output::Event(event), up: None }, None));
             }
         }
         drop(waiting);
@@ -92,18 +120,18 @@ impl Outbox {
         self.lock().closed
     }
 
-    pub(crate) fn pop(&self) -> Option<Output> {
+    pub(crate) fn pop(&self) -> Option<Item> {
         self.lock().pop()
     }
 
     /// Waits for the next; `None`: closed and empty.
-    pub(crate) async fn next(&self) -> Option<Output> {
+    pub(crate) async fn next(&self) -> Option<Item> {
         loop {
             let changed = self.changed.notified();
             {
                 let mut waiting = self.lock();
-                if let Some(output) = waiting.pop() {
-                    return Some(output);
+                if let Some(item) = waiting.pop() {
+                    return Some(item);
                 }
                 if waiting.closed {
                     return None;
@@ -124,16 +152,17 @@ impl Waiting {
         self.next_place
     }
 
-    fn pop(&mut self) -> Option<Output> {
+    fn pop(&mut self) -> Option<Item> {
         let ordered = self.ordered.front().map_or(u64::MAX, |(place, ..)| *place);
         if self.unreliable.front().is_some_and(|(place, _)| *place < ordered) {
-            return self.unreliable.pop_front().map(|(_, message)| Output::Message(message));
+            let (_, message) = self.unreliable.pop_front()?;
+            return Some(Item { output: Output::Message(message), up: None });
         }
-        let (_, output, budget) = self.ordered.pop_front()?;
+        let (_, item, budget) = self.ordered.pop_front()?;
         if budget.is_none() {
             self.unbudgeted -= 1;
         }
-        Some(output)
+        Some(item)
     }
 }
 
@@ -142,7 +171,6 @@ mod tests {
     use std::sync::Arc;
 
     use bytes::Bytes;
-    use protocol::id::ConnectionId;
     use tokio::sync::Semaphore;
 
     use super::*;
@@ -154,7 +182,7 @@ mod tests {
 
     fn drain(outbox: &Outbox) -> Vec<String> {
         std::iter::from_fn(|| outbox.pop())
-            .map(|output| match output {
+            .map(|item| match item.output {
                 Output::Message(message) => String::from_utf8(message.payload.to_vec()).unwrap(),
                 Output::Event(event) => format!("{event:?}"),
                 Output::Request(request) => format!("{request:?}"),
@@ -167,7 +195,7 @@ mod tests {
         let (outbox, budget) = (Outbox::default(), Arc::new(Semaphore::new(10)));
         outbox.push_unreliable(message(1, Delivery::Unreliable));
         assert!(outbox.push(Output::Event(Event::PeersUpdated)));
-        outbox.push_reliable(message(2, Delivery::Reliable), budget.clone().try_acquire_many_owned(4).unwrap());
+        outbox.push_reliable(message(2, Delivery::Reliable), None, budget.clone().try_acquire_many_owned(4).unwrap());
         outbox.push_unreliable(message(3, Delivery::Unreliable));
         assert_eq!(budget.available_permits(), 6);
         assert_eq!(drain(&outbox), ["1", "PeersUpdated", "2", "3"]);

@@ -6,18 +6,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use protocol::frame::{PeerBody, PeerFrame};
 use protocol::id::HostEpoch;
+use protocol::journal::Class;
 use protocol::limits;
 use tokio::sync::Notify;
 
-use crate::error::SendError;
-
-/// Reliable messages that wait for a link.
-const MESSAGES_MAX: usize = 1024;
-/// Their bytes. At least one of the largest fits.
-const MESSAGE_QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Bytes of all frames that wait for a link, welcomes and changes of the ownership table included: one of the largest
-/// welcomes fits. A peer that is further behind is cut off, and gets everything anew when it returns.
-const QUEUE_BYTES_MAX: usize = limits::SNAPSHOT_BYTES_MAX + 2 * MESSAGE_QUEUE_BYTES_MAX;
+/// Bytes of all frames that wait for a link: the largest welcome, and all that both journals of a peer hold, said again. A peer that is
+/// further behind is cut off, and gets everything anew when it returns.
+const QUEUE_BYTES_MAX: usize = limits::SNAPSHOT_BYTES_MAX + 3 * limits::JOURNAL_BYTES_MAX;
 /// Frames that are handed to the transport at once.
 const BATCH_FRAMES: usize = 64;
 
@@ -33,10 +28,6 @@ struct Waiting {
     frames: VecDeque<Frame>,
     /// Bytes queued and not yet handed to the transport.
     bytes: usize,
-    messages: usize,
-    message_bytes: usize,
-    /// The number of the newest message.
-    number: u64,
     finishing: bool,
 }
 
@@ -44,35 +35,33 @@ struct Waiting {
 pub(crate) struct Frame {
     pub(crate) head: Bytes,
     pub(crate) payload: Bytes,
-    /// Of the game, so that its budget counts.
-    pub(crate) is_message: bool,
 }
 
 impl Queue {
-    pub(crate) fn push_message(&self, epoch: HostEpoch, payload: Bytes) -> Result<(), SendError> {
-        let mut waiting = self.lock();
-        let full = waiting.messages >= MESSAGES_MAX || waiting.message_bytes + payload.len() > MESSAGE_QUEUE_BYTES_MAX;
-        if full || waiting.finishing {
-            return Err(if full { SendError::Full } else { SendError::NotConnected });
-        }
-        waiting.number += 1;
-        waiting.messages += 1;
-        waiting.message_bytes += payload.len();
-        let header = PeerFrame { epoch, body: PeerBody::Reliable { number: waiting.number, payload: &[] } }.to_vec();
-        waiting.push(Frame { head: with_length(&header, payload.len()), payload, is_message: true });
-        drop(waiting);
-        self.changed.notify_one();
-        Ok(())
+    /// Queues a numbered message. Returns false if too much waits.
+    pub(crate) fn push_message(&self, epoch: HostEpoch, class: Class, number: u64, payload: Bytes) -> bool {
+        let body = match class {
+            Class::Reliable => PeerBody::Reliable { number, payload: &[] },
+            Class::AfterStable => PeerBody::AfterStable { number, payload: &[] },
+        };
+        let header = PeerFrame { epoch, body }.to_vec();
+        self.push(Frame { head: with_length(&header, payload.len()), payload })
     }
 
-    /// Returns false if too much waits.
+    /// Queues a frame of the library's own. Returns false if too much waits.
     pub(crate) fn push_control(&self, epoch: HostEpoch, body: PeerBody<'_>) -> bool {
         let frame = Bytes::from(PeerFrame { epoch, body }.to_vec());
+        self.push(Frame { head: with_length(&[], frame.len()), payload: frame })
+    }
+
+    fn push(&self, frame: Frame) -> bool {
         let mut waiting = self.lock();
-        if waiting.bytes + frame.len() > QUEUE_BYTES_MAX {
+        let bytes = frame.head.len() + frame.payload.len();
+        if waiting.bytes + bytes > QUEUE_BYTES_MAX {
             return false;
         }
-        waiting.push(Frame { head: with_length(&[], frame.len()), payload: frame, is_message: false });
+        waiting.bytes += bytes;
+        waiting.frames.push_back(frame);
         drop(waiting);
         self.changed.notify_one();
         true
@@ -99,22 +88,12 @@ impl Queue {
     }
 
     /// These were handed to the transport: there is room for others.
-    pub(crate) fn written(&self, bytes: usize, messages: usize, message_bytes: usize) {
-        let mut waiting = self.lock();
-        waiting.bytes -= bytes;
-        waiting.messages -= messages;
-        waiting.message_bytes -= message_bytes;
+    pub(crate) fn written(&self, bytes: usize) {
+        self.lock().bytes -= bytes;
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Waiting {
-    fn push(&mut self, frame: Frame) {
-        self.bytes += frame.head.len() + frame.payload.len();
-        self.frames.push_back(frame);
     }
 }
 
@@ -131,19 +110,18 @@ mod tests {
     const EPOCH: HostEpoch = HostEpoch(3);
 
     #[tokio::test]
-    async fn messages_are_numbered_from_one_in_the_order_in_which_they_were_sent() {
+    async fn frames_leave_in_the_order_in_which_they_were_queued() {
         let queue = Queue::default();
         assert!(queue.push_control(EPOCH, PeerBody::Hello(b"hello")));
-        for payload in ["a", "b"] {
-            queue.push_message(EPOCH, Bytes::from(payload)).unwrap();
-        }
+        assert!(queue.push_message(EPOCH, Class::Reliable, 1, Bytes::from("a")));
+        assert!(queue.push_message(EPOCH, Class::AfterStable, 1, Bytes::from("b")));
         let frames = queue.batch().await;
         let wire = |frame: &Frame| [&frame.head[..], &frame.payload[..]].concat();
         let bodies: Vec<_> = frames.iter().map(wire).collect();
         for (bytes, body) in bodies.iter().zip([
             PeerBody::Hello(b"hello"),
             PeerBody::Reliable { number: 1, payload: b"a" },
-            PeerBody::Reliable { number: 2, payload: b"b" },
+            PeerBody::AfterStable { number: 1, payload: b"b" },
         ]) {
             let (length, frame) = bytes.split_first_chunk::<4>().unwrap();
             assert_eq!(u32::from_be_bytes(*length) as usize, frame.len());
@@ -152,27 +130,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_queue_says_so_and_takes_messages_again_once_some_are_written() {
+    async fn a_full_queue_says_so_and_takes_frames_again_once_some_are_written() {
         let queue = Queue::default();
         let payload = Bytes::from(vec![0; limits::MESSAGE_BYTES_MAX]);
-        let mut sent = 0;
-        while queue.push_message(EPOCH, payload.clone()).is_ok() {
-            sent += 1;
-        }
-        assert_eq!(sent * limits::MESSAGE_BYTES_MAX, MESSAGE_QUEUE_BYTES_MAX);
-        assert_eq!(queue.push_message(EPOCH, payload.clone()), Err(SendError::Full));
-        assert_eq!(queue.batch().await.len(), sent);
-        assert_eq!(queue.push_message(EPOCH, payload.clone()), Err(SendError::Full), "they are not written yet");
-        queue.written(0, 1, payload.len());
-        assert_eq!(queue.push_message(EPOCH, payload), Ok(()));
+        let push = |number| queue.push_message(EPOCH, Class::Reliable, number, payload.clone());
+        let sent = (1..).take_while(|number| push(*number)).count();
+        let first = queue.batch().await.remove(0);
+        assert!(!push(sent as u64), "they are not written yet");
+        queue.written(first.head.len() + first.payload.len());
+        assert!(push(sent as u64));
     }
 
     #[tokio::test]
-    async fn a_finished_queue_is_emptied_first_and_takes_no_messages() {
+    async fn a_finished_queue_is_emptied_first() {
         let queue = Queue::default();
         assert!(queue.push_control(EPOCH, PeerBody::Goodbye));
         queue.finish();
-        assert_eq!(queue.push_message(EPOCH, Bytes::new()), Err(SendError::NotConnected));
         assert_eq!(queue.batch().await.len(), 1);
         assert!(queue.batch().await.is_empty());
     }

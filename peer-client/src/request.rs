@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::id::{ConnectionId, PlayerId};
+use protocol::journal::Ledger;
 use protocol::objects::ObjectTable;
 use protocol::snapshot::{Generation, Seat};
+use serde_bytes::ByteBuf;
 use tokio::sync::oneshot;
 
 use crate::state::Shared;
@@ -37,12 +39,30 @@ pub struct SavedState {
     pub state: Vec<u8>,
 }
 
+/// What has become of a game since it last gave its state, in the game's own form.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct StateChange {
+    /// The game's tick.
+    pub tick: u64,
+    /// The game's time.
+    pub elapsed: Duration,
+    /// What [`Restored::changes`] is to hold.
+    pub change: Vec<u8>,
+}
+
+/// Changes after which a game is asked for its whole state again.
+pub const CHANGES_MAX: usize = 1024;
+
 /// A state, with seats and objects as they were when the game handed it over.
 #[derive(Debug, Clone)]
 pub(crate) struct Saved {
     pub(crate) state: SavedState,
+    pub(crate) changes: Vec<ByteBuf>,
     pub(crate) seats: Vec<Seat>,
     pub(crate) objects: ObjectTable,
+    pub(crate) ledger: Ledger,
+    /// The game stands still from here on.
+    pub(crate) is_last: bool,
 }
 
 /// The game is asked for its whole state. Dropped: this snapshot is skipped.
@@ -54,14 +74,20 @@ pub struct SaveState {
 
 impl SaveState {
     /// Hands the state over. Seats and objects are stored with it as they are now: what is placed afterwards is of the next one.
+    ///
+    /// If this peer is handing over, this state is its last: [`crate::Session::is_host`] is false from now on.
     pub fn answer(self, state: SavedState) {
-        let saved = self.shared.lock().with_tables(state);
-        self.answer_with(saved);
-    }
-
-    pub(crate) fn answer_with(self, saved: Saved) {
+        let saved = self.shared.lock().save(state);
         // Nobody waits any more: the session has ended, or this peer is not host any more.
         let _ = self.reply.send(saved);
+    }
+
+    /// Says that the last state still holds: for those who have nothing more to say.
+    pub(crate) fn answer_with_last(self) {
+        let saved = self.shared.lock().save_again();
+        if let Some(saved) = saved {
+            let _ = self.reply.send(saved);
+        }
     }
 }
 
@@ -82,6 +108,8 @@ pub struct Restored {
     pub objects: ObjectTable,
     /// The game's own bytes.
     pub state: Vec<u8>,
+    /// What became of `state` since, as the game gave it ([`crate::Session::give_change`]): to be applied one after the other.
+    pub changes: Vec<Vec<u8>>,
 }
 
 /// The game is asked to go on from a stored state. Dropped: it failed.

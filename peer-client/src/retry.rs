@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::{RequestBuilder, Response, StatusCode, header};
+use reqwest::{Response, StatusCode, header};
 use tokio::time::sleep;
 
 /// How often a request is sent again.
@@ -11,15 +11,18 @@ const RETRIES_MAX: usize = 3;
 const WAIT_MAX: Duration = Duration::from_secs(3);
 
 /// Sends a request; if it was too early, again after the time that the service asks for, a few times and if that is soon.
-pub(crate) async fn in_time(request: impl Fn() -> RequestBuilder) -> Result<Response, reqwest::Error> {
+pub(crate) async fn in_time<E, Answer>(send: impl Fn() -> Answer) -> Result<Response, E>
+where
+    Answer: Future<Output = Result<Response, E>>,
+{
     for _ in 0..RETRIES_MAX {
-        let response = request().send().await?;
+        let response = send().await?;
         match asked_to_wait(&response).filter(|wait| *wait <= WAIT_MAX) {
             Some(wait) => sleep(wait).await,
             None => return Ok(response),
         }
     }
-    request().send().await
+    send().await
 }
 
 fn asked_to_wait(response: &Response) -> Option<Duration> {
@@ -42,7 +45,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        let request = in_time(|| client.get(&url));
+        let request = in_time(|| client.get(&url).send());
         let mut taken = 0;
         let serve = async {
             for answer in answers {

@@ -1,9 +1,12 @@
 //! The service's REST API, as this crate uses it.
 
+mod state;
+
+pub(crate) use state::Newest;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use protocol::id::{ConnectionId, HostEpoch, JoinCode, LobbyId, PeerKey, PlayerId};
 use protocol::limits;
 use protocol::lobby;
@@ -16,6 +19,7 @@ use crate::client::LobbySummary;
 use crate::error::Error;
 use crate::identity::{Identity, IdentityStore, SavedSeat};
 use crate::retry::in_time;
+use crate::simulated::{self, NetworkControl};
 
 /// A request that is not answered by then has failed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -26,7 +30,7 @@ const RENEW_BEFORE: Duration = Duration::from_secs(60);
 
 /// The service, to a player who is signed in.
 pub(crate) struct Service {
-    http: reqwest::Client,
+    http: Http,
     url: String,
     player: PlayerId,
     identity: Arc<dyn IdentityStore>,
@@ -96,18 +100,14 @@ impl Service {
         name: &str,
         identity: Arc<dyn IdentityStore>,
         external_token: Option<&str>,
+        network: Option<NetworkControl>,
     ) -> Result<Self, Error> {
         if !url.starts_with("http://") && !url.starts_with("https://") {
             return Err(Error::Url);
         }
         // The event socket's TLS takes the process's provider. One that the game has installed stays.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .timeout(REQUEST_TIMEOUT)
-            .connect_timeout(REQUEST_TIMEOUT)
-            .tcp_nodelay(true)
-            .build()
-            .map_err(|error| Error::Unreachable(error.into()))?;
+        let http = Http::new(network)?;
         let store = identity.clone();
         let stored = off_the_runtime(move || store.load()).await?;
         let signed_in = match (external_token, &stored) {
@@ -133,6 +133,11 @@ impl Service {
 
     pub(crate) const fn player(&self) -> PlayerId {
         self.player
+    }
+
+    /// The simulated network, if it is not the real one.
+    pub(crate) const fn network(&self) -> Option<&NetworkControl> {
+        self.http.network.as_ref()
     }
 
     pub(crate) async fn lobbies(&self) -> Result<Vec<LobbySummary>, Error> {
@@ -243,8 +248,9 @@ impl Service {
             detail: "another process of this player has its seat, and its secret is not here".into(),
         };
         let reconnect_secret = secret.ok_or_else(taken)?;
-        let request = || self.http.get(format!("{}/v1/players/me/lobbies", self.url)).bearer_auth(self.current().token);
-        let Memberships { joined } = json(accepted(in_time(request).await.map_err(unreachable)?).await?).await?;
+        let request =
+            || self.http.client.get(format!("{}/v1/players/me/lobbies", self.url)).bearer_auth(self.current().token);
+        let Memberships { joined } = json(self.http.answer(request).await?).await?;
         let known: Vec<_> = kept.seats.iter().map(|seat| seat.lobby).collect();
         for lobby in joined.into_iter().filter(|lobby| !known.contains(lobby)) {
             let join_code = JoinCode::from_entropy(0);
@@ -337,26 +343,6 @@ impl Service {
         Ok(granted.grant)
     }
 
-    pub(crate) async fn put_snapshot(&self, id: LobbyId, record: Bytes) -> Result<(), Error> {
-        let put = |request: RequestBuilder| {
-            request
-                .header(reqwest::header::CONTENT_TYPE, "application/octet-stream")
-                .timeout(SNAPSHOT_TIMEOUT)
-                .body(record.clone())
-        };
-        self.send(Method::PUT, &format!("/v1/lobbies/{id}/snapshot"), put).await.map(drop)
-    }
-
-    /// The newest snapshot; `None`: nothing was ever stored.
-    pub(crate) async fn snapshot(&self, id: LobbyId) -> Result<Option<Bytes>, Error> {
-        let path = format!("/v1/lobbies/{id}/snapshot");
-        match self.send(Method::GET, &path, |request| request.timeout(SNAPSHOT_TIMEOUT)).await {
-            Ok(response) => response.bytes().await.map(Some).map_err(unreachable),
-            Err(Error::Refused { status: 404, .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
     /// The address of a lobby's event socket, and the access token that opens it.
     pub(crate) async fn events(&self, id: LobbyId) -> Result<(String, Arc<str>), Error> {
         let access = self.access().await?;
@@ -405,14 +391,15 @@ impl Service {
         finish: impl Fn(RequestBuilder) -> RequestBuilder,
     ) -> Result<Response, Error> {
         let access = self.access().await?;
-        let request =
-            |token: &str| finish(self.http.request(method.clone(), format!("{}{path}", self.url)).bearer_auth(token));
-        match accepted(in_time(|| request(&access)).await.map_err(unreachable)?).await {
+        let request = |token: &str| {
+            finish(self.http.client.request(method.clone(), format!("{}{path}", self.url)).bearer_auth(token))
+        };
+        match self.http.answer(|| request(&access)).await {
             Err(error) if is_of_token(&error) => self.renew(&access).await?,
             answer => return answer,
         }
         let token = self.current().token;
-        accepted(in_time(|| request(&token)).await.map_err(unreachable)?).await
+        self.http.answer(|| request(&token)).await
     }
 
     /// As [`Self::post`], for who holds what is kept.
@@ -422,18 +409,48 @@ impl Service {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, Error> {
-        let request = |token: &str| self.http.post(format!("{}{path}", self.url)).bearer_auth(token).json(body);
+        let request = |token: &str| self.http.client.post(format!("{}{path}", self.url)).bearer_auth(token).json(body);
         let access = self.current();
         if access.renew_at <= Instant::now() {
             self.renew_as(kept, &access.token).await?;
         }
         let token = self.current().token;
-        match accepted(in_time(|| request(&token)).await.map_err(unreachable)?).await {
+        match self.http.answer(|| request(&token)).await {
             Err(error) if is_of_token(&error) => self.renew_as(kept, &token).await?,
             answer => return json(answer?).await,
         }
         let token = self.current().token;
-        json(accepted(in_time(|| request(&token)).await.map_err(unreachable)?).await?).await
+        json(self.http.answer(|| request(&token)).await?).await
+    }
+}
+
+/// The way to the service.
+struct Http {
+    client: reqwest::Client,
+    network: Option<NetworkControl>,
+}
+
+impl Http {
+    fn new(network: Option<NetworkControl>) -> Result<Self, Error> {
+        let client = reqwest::Client::builder()
+            .timeout(REQUEST_TIMEOUT)
+            .connect_timeout(REQUEST_TIMEOUT)
+            .tcp_nodelay(true)
+            .build()
+            .map_err(|error| Error::Unreachable(error.into()))?;
+        Ok(Self { client, network })
+    }
+
+    /// Sends a request, later if it is too early, and takes what is no refusal.
+    async fn answer(&self, request: impl Fn() -> RequestBuilder) -> Result<Response, Error> {
+        accepted(in_time(|| self.send(request())).await?).await
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Response, Error> {
+        match &self.network {
+            None => request.send().await.map_err(unreachable),
+            Some(network) => simulated::exchange(network, REQUEST_TIMEOUT, request).await.map_err(Error::Unreachable),
+        }
     }
 }
 
@@ -487,12 +504,7 @@ struct EpochBody {
     epoch: HostEpoch,
 }
 
-async fn return_or_register(
-    http: &reqwest::Client,
-    url: &str,
-    name: &str,
-    refresh_token: &str,
-) -> Result<SignedIn, Error> {
+async fn return_or_register(http: &Http, url: &str, name: &str, refresh_token: &str) -> Result<SignedIn, Error> {
     match refresh(http, url, refresh_token).await {
         Err(Error::Refused { status: 401, code, .. }) => {
             tracing::warn!(code, "the stored identity is not known any more: signing in as a new player");
@@ -502,24 +514,23 @@ async fn return_or_register(
     }
 }
 
-async fn exchange(http: &reqwest::Client, url: &str, token: &str, name: &str) -> Result<SignedIn, Error> {
+async fn exchange(http: &Http, url: &str, token: &str, name: &str) -> Result<SignedIn, Error> {
     let body = serde_json::json!({ "token": token, "name": name });
     post(http, &format!("{url}/v1/players/external"), &body).await
 }
 
-async fn register(http: &reqwest::Client, url: &str, name: &str) -> Result<SignedIn, Error> {
+async fn register(http: &Http, url: &str, name: &str) -> Result<SignedIn, Error> {
     let body = serde_json::json!({ "name": name });
     post(http, &format!("{url}/v1/players"), &body).await
 }
 
-async fn refresh(http: &reqwest::Client, url: &str, refresh_token: &str) -> Result<SignedIn, Error> {
+async fn refresh(http: &Http, url: &str, refresh_token: &str) -> Result<SignedIn, Error> {
     let body = serde_json::json!({ "refresh_token": refresh_token });
     post(http, &format!("{url}/v1/players/refresh"), &body).await
 }
 
-async fn post(http: &reqwest::Client, url: &str, body: &serde_json::Value) -> Result<SignedIn, Error> {
-    let response = in_time(|| http.post(url).json(body)).await.map_err(unreachable)?;
-    json(accepted(response).await?).await
+async fn post(http: &Http, url: &str, body: &serde_json::Value) -> Result<SignedIn, Error> {
+    json(http.answer(|| http.client.post(url).json(body)).await?).await
 }
 
 /// Saves the identity before anything is done with it.

@@ -13,8 +13,9 @@ use tokio::sync::mpsc;
 use crate::blocking::OwnedRuntime;
 use crate::error::{Error, HostError, SendError};
 use crate::event::{Delivery, Event, Output, Recipient, Role};
-use crate::outbox::Outbox;
-use crate::request::{Request, Saved};
+use crate::outbox::{Item, Outbox, Up};
+use crate::request::{Request, SavedState, StateChange};
+use crate::simulated::NetworkControl;
 use crate::state::{Entry, Shared};
 
 /// Events and requests that may wait for the game. A game that leaves more than this unread is not running any more, and its session
@@ -34,6 +35,12 @@ pub struct Dropped {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
     SaveNow,
+    /// The game has given its state unasked.
+    StateGiven,
+    /// The game wishes another to host.
+    HandOver {
+        to: ConnectionId,
+    },
     Leave,
 }
 
@@ -46,13 +53,15 @@ pub struct Session {
     shared: Arc<Shared>,
     outbox: Arc<Outbox>,
     commands: mpsc::Sender<Command>,
+    /// If it is simulated.
+    pub(crate) network: Option<NetworkControl>,
     /// Of the blocking client: dropped last.
     _runtime: Option<Arc<OwnedRuntime>>,
 }
 
 impl Session {
     pub(crate) const fn new(shared: Arc<Shared>, outbox: Arc<Outbox>, commands: mpsc::Sender<Command>) -> Self {
-        Self { shared, outbox, commands, _runtime: None }
+        Self { shared, outbox, commands, network: None, _runtime: None }
     }
 
     pub(crate) fn with_runtime(mut self, runtime: Arc<OwnedRuntime>) -> Self {
@@ -62,12 +71,27 @@ impl Session {
 
     /// What is there for the game, in order: to be called each frame until it returns `None`. Never blocks.
     pub fn poll(&mut self) -> Option<Output> {
-        self.outbox.pop()
+        loop {
+            let Item { output, up } = self.outbox.pop()?;
+            if self.takes(up) {
+                return Some(output);
+            }
+        }
     }
 
     /// Waits for what is there for the game. `None`: the session has ended, and all of it was taken.
     pub async fn next(&mut self) -> Option<Output> {
-        self.outbox.next().await
+        loop {
+            let Item { output, up } = self.outbox.next().await?;
+            if self.takes(up) {
+                return Some(output);
+            }
+        }
+    }
+
+    /// A message to a host is part of its game from the moment that the game takes it.
+    fn takes(&self, up: Option<Up>) -> bool {
+        up.is_none_or(|up| self.shared.lock().takes(up))
     }
 
     /// The session has ended: it left, lost its seat, or was replaced. What it still has for the game can be polled.
@@ -130,15 +154,15 @@ impl Session {
         self.shared.lock().guests_in_game()
     }
 
-    /// Sends a message. It is queued, not yet sent, when this returns.
+    /// Sends a message. It is kept, not yet sent, when this returns. A guest that has been in the game may send reliably while it has no
+    /// host: the next one is told.
     ///
     /// # Errors
-    /// [`SendError::NotConnected`], [`SendError::TooLarge`], [`SendError::Full`]. A message to everyone fails only as too large, or if
-    /// a queue was full; that nobody is there is no error.
+    /// [`SendError`]. A message to everyone fails only as too large, or if a journal was full; that nobody is there is no error.
     pub fn send(&self, to: Recipient, delivery: Delivery, payload: impl Into<Bytes>) -> Result<(), SendError> {
         let payload = payload.into();
         let max = match delivery {
-            Delivery::Reliable => limits::MESSAGE_BYTES_MAX,
+            Delivery::Reliable | Delivery::AfterStable => limits::MESSAGE_BYTES_MAX,
             Delivery::Unreliable => self.max_unreliable_bytes(),
         };
         if payload.len() > max {
@@ -156,6 +180,51 @@ impl Session {
     /// Says at which tick the game is: heartbeats and welcomes carry it.
     pub fn set_tick(&self, tick: u64) {
         self.shared.lock().tick = tick;
+    }
+
+    /// Host only: gives the state of a tick. To be called as often as the game likes, best at each tick: it goes to the successor as the
+    /// difference to the one before, and to the lobby at the interval of snapshots. What the game has polled so far, and sent, counts as
+    /// part of it. A state that is given before the last one was dealt with takes its place.
+    ///
+    /// If this peer is handing over, the state is its last, and [`Session::is_host`] is false from now on.
+    ///
+    /// # Errors
+    /// [`HostError::NotHost`]; [`HostError::TooLarge`] for a scene's name above [`crate::SCENE_BYTES_MAX`].
+    pub fn give_state(&self, state: SavedState) -> Result<(), HostError> {
+        self.shared.lock().give(state)?;
+        self.command(Command::StateGiven);
+        Ok(())
+    }
+
+    /// Host only: as [`Session::give_state`], in the game's own form: what has become of the state that it gave last. Whoever goes on
+    /// gets that state and all changes since ([`crate::Restored::changes`]).
+    ///
+    /// # Errors
+    /// [`HostError::NotHost`]; [`HostError::NoBase`] if nothing was given yet, or changes that together are larger than the state, or more
+    /// than [`crate::CHANGES_MAX`]: give the whole state.
+    pub fn give_change(&self, change: StateChange) -> Result<(), HostError> {
+        self.shared.lock().give_change(change)?;
+        self.command(Command::StateGiven);
+        Ok(())
+    }
+
+    /// Host only: begins to hand the game over, to this member or to whoever would be elected. Ends with [`Event::HandOverFailed`], after
+    /// which this peer is host as before, or with [`Event::Demoted`] and the new host's game.
+    ///
+    /// # Errors
+    /// [`HostError::NotHost`], [`HostError::UnknownSeat`], [`HostError::NobodyEligible`].
+    pub fn hand_over(&self, to: Option<ConnectionId>) -> Result<(), HostError> {
+        let to = {
+            let state = self.shared.lock();
+            if state.role != Role::Host {
+                return Err(HostError::NotHost);
+            }
+            let to = to.or(state.lobby.successor).ok_or(HostError::NobodyEligible)?;
+            state.lobby.member(to).filter(|_| to != self.me()).ok_or(HostError::UnknownSeat)?;
+            to
+        };
+        self.command(Command::HandOver { to });
+        Ok(())
     }
 
     /// Who owns what.
@@ -195,6 +264,12 @@ impl Session {
         self.shared.lock().seats.get(&connection).cloned()
     }
 
+    /// Bytes of states that this peer has sent to successors, whenever it was host.
+    #[must_use]
+    pub fn state_bytes_sent(&self) -> u64 {
+        self.shared.lock().state_bytes_sent
+    }
+
     /// What was dropped so far.
     #[must_use]
     pub fn dropped(&self) -> Dropped {
@@ -206,7 +281,7 @@ impl Session {
         self.command(Command::SaveNow);
     }
 
-    /// Leaves: a host asks the game for its state and stores it first; then the others are told, the seat is given up, and the session
+    /// Leaves: a host hands over first, or where nobody can take over, asks the game for its state and stores it; then the others are told, the seat is given up, and the session
     /// ends with [`Event::Left`]. Keep polling, and answer what is asked, until [`Session::is_over`].
     pub fn start_leaving(&self) {
         self.command(Command::Leave);
@@ -223,10 +298,7 @@ impl Session {
             match output {
                 Output::Event(Event::Left) => left = Ok(()),
                 Output::Request(Request::SaveState(request)) => {
-                    let last = self.shared.lock().last_saved.clone();
-                    if let Some(state) = last {
-                        request.answer_with(Saved::clone(&state));
-                    }
+                    request.answer_with_last();
                 }
                 Output::Request(Request::RestoreState(_) | Request::AcceptPlayer(_))
                 | Output::Event(_)

@@ -5,19 +5,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use protocol::frame::{PeerBody, PeerFrame};
+use protocol::hand_over::HandOver;
 use protocol::id::{ConnectionId, JoinCode, LobbyId, PeerKey};
+use protocol::journal::StreamId;
 use protocol::limits;
 use protocol::message::LobbyView;
 use protocol::migration::Migration;
+use protocol::snapshot::Seal;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::builder::{Path, Settings};
 use crate::client::LobbyOptions;
-use crate::driver::{Arrived, Driver, INPUTS_MAX, Input, Resync};
+use crate::driver::{Arrived, Driver, INPUTS_MAX, Input, Resync, new_feed};
 use crate::error::Error;
 use crate::guest::Dialing;
+use crate::holding::Held;
 use crate::link::{GUEST_FRAME_BYTES_MAX, UnreadBudgets};
 use crate::lobby_link::{self, LobbyLink};
 use crate::outbox::Outbox;
@@ -25,6 +29,8 @@ use crate::saving::Snapshots;
 use crate::service::{Seated, Seating, Service};
 use crate::session::Session;
 use crate::state::Shared;
+use crate::strategy::Chooser;
+use crate::timeline::Timeline;
 use crate::transport::quic::{Arrival, LinkError, Transport};
 use crate::transport::relay::Binding;
 use crate::transport::socket::PeerSocket;
@@ -82,7 +88,8 @@ impl Ground {
     async fn prepare(settings: Arc<Settings>, service: Arc<Service>) -> Result<Self, Error> {
         let key = SessionKey::generate()?;
         let peer_key = key.peer_key();
-        let (socket, relay_frames) = PeerSocket::bind(listen_address(&settings)).map_err(Error::Socket)?;
+        let (socket, relay_frames) =
+            PeerSocket::bind(listen_address(&settings), service.network()).map_err(Error::Socket)?;
         let socket = Arc::new(socket);
         let direct_address = match settings.path {
             Path::Relay => None,
@@ -116,9 +123,10 @@ impl Ground {
         let (lobby_messages, message_queue) = mpsc::channel(lobby_link::MESSAGES_MAX);
         let (relay, relay_queue) = mpsc::channel(RELAY_COMMANDS_MAX);
         let (bound_sender, bound) = watch::channel(false);
-        let shared = Arc::new(Shared::new(me, Arc::new(view.clone())));
+        let shared = Arc::new(Shared::new(me, Arc::new(view.clone()), StreamId::of(self.peer_key)));
         let outbox = Arc::new(Outbox::default());
         let (view_sender, members) = watch::channel(Arc::new(view.clone()));
+        let network = self.service.network().cloned();
         let mut tasks = JoinSet::new();
         let binding = Binding {
             socket: self.socket.clone(),
@@ -143,6 +151,9 @@ impl Ground {
         };
         tasks.spawn(lobby_link.run());
         tasks.spawn(accept(self.transport.clone(), members, inputs.clone()));
+        let chooser = Chooser::new(self.settings.strategy);
+        let sealer =
+            self.settings.state_key.as_ref().map(|key| Arc::new(key.of_lobby(lobby)) as Arc<dyn Seal + Send + Sync>);
         let driver = Driver {
             migration: Migration::new(me, view, created, Instant::now()),
             settings: self.settings,
@@ -160,7 +171,23 @@ impl Ground {
             tasks,
             dialing: Dialing::default(),
             snapshots: Snapshots::new(),
-            fetched: None,
+            feed: new_feed(),
+            chooser,
+            sealer,
+            hand_over: HandOver::default(),
+            lobbys_wish: None,
+            held: Held::default(),
+            search: None,
+            found: None,
+            went_on_from_durable: false,
+            announced_tick: 0,
+            timeline: Timeline::default(),
+            loss: None,
+            planned: false,
+            report_at: Instant::now(),
+            unsaid_messages: 0,
+            unsaid_bytes: 0,
+            early_hellos: Vec::new(),
             early: Vec::new(),
             leaving: None,
             next_link: 0,
@@ -172,7 +199,7 @@ impl Ground {
             over: false,
         };
         tokio::spawn(driver.run(input_queue, command_queue));
-        Ok(Session::new(shared, outbox, commands))
+        Ok(Session::new(shared, outbox, commands).with_network(network))
     }
 }
 

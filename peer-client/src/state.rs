@@ -1,21 +1,24 @@
 //! What a session and its driver share: read by the game at any time, written by both under one lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use protocol::frame::PeerBody;
 use protocol::id::{ConnectionId, HostEpoch, ObjectId};
+use protocol::journal::{Class, GuestStreams, HostStreams, StreamId};
 use protocol::limits;
 use protocol::message::{LobbyView, MemberView};
 use protocol::objects::{Change, ObjectTable};
 use protocol::snapshot::Seat;
+use serde_bytes::ByteBuf;
 
 use crate::error::{HostError, SendError};
 use crate::event::{Delivery, Recipient, Role};
 use crate::link::LinkHandle;
-use crate::request::{Saved, SavedState};
+use crate::outbox::Up;
+use crate::request::{CHANGES_MAX, SCENE_BYTES_MAX, Saved, SavedState, StateChange};
 
 /// Where a guest entered the game, as its host said.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +50,23 @@ pub(crate) struct State {
     pub(crate) entry: Option<Entry>,
     /// Frames of another epoch that were dropped.
     pub(crate) stale_frames: u64,
+    // Written by both.
+    /// What this peer says to hosts, and hears of them.
+    pub(crate) own: GuestStreams,
+    /// What it says to guests, and hears of them, while it hosts.
+    pub(crate) streams: HostStreams,
+    /// Guests that were in this host's game, are there for the lobby, and have no link at the moment.
+    pub(crate) away: BTreeSet<ConnectionId>,
+    /// It was in a game: what it says is kept for the next host, if there is none.
+    pub(crate) has_played: bool,
+    /// The state that the game gave last, until the driver takes it.
+    pub(crate) given: Option<Saved>,
+    /// The next state that the game gives is the last.
+    pub(crate) freeze_wanted: bool,
+    /// The game has given its last state.
+    pub(crate) frozen: bool,
+    /// Bytes of states sent to successors by this host.
+    pub(crate) state_bytes_sent: u64,
     // Written by the game, and by the driver on migrations.
     pub(crate) tick: u64,
     pub(crate) objects: ObjectTable,
@@ -54,7 +74,8 @@ pub(crate) struct State {
 }
 
 impl Shared {
-    pub(crate) fn new(me: ConnectionId, lobby: Arc<LobbyView>) -> Self {
+    pub(crate) fn new(me: ConnectionId, lobby: Arc<LobbyView>, stream: StreamId) -> Self {
+        let epoch = lobby.epoch;
         let state = State {
             role: Role::Waiting,
             epoch: lobby.epoch,
@@ -63,6 +84,14 @@ impl Shared {
             last_saved: None,
             entry: None,
             stale_frames: 0,
+            own: GuestStreams::new(stream),
+            streams: HostStreams::new(epoch),
+            away: BTreeSet::new(),
+            has_played: false,
+            given: None,
+            freeze_wanted: false,
+            frozen: false,
+            state_bytes_sent: 0,
             tick: 0,
             objects: ObjectTable::default(),
             seats: BTreeMap::new(),
@@ -82,34 +111,106 @@ impl Shared {
 
 impl State {
     pub(crate) fn guests_in_game(&self) -> Vec<ConnectionId> {
-        if self.role != Role::Host {
+        if !matches!(self.role, Role::Host | Role::HandingOver) {
             return Vec::new();
         }
         self.links.iter().filter(|(_, link)| link.in_game).map(|(&guest, _)| guest).collect()
     }
 
     pub(crate) fn send(&mut self, to: Recipient, delivery: Delivery, payload: &Bytes) -> Result<(), SendError> {
-        let hosting = self.role == Role::Host;
+        match self.role {
+            Role::Host => self.send_down(to, delivery, payload),
+            Role::HandingOver => Err(SendError::NotConnected),
+            Role::Waiting | Role::Joining | Role::Guest | Role::Becoming => self.send_up(to, delivery, payload),
+        }
+    }
+
+    /// From a guest to its host, or to the next one.
+    fn send_up(&mut self, to: Recipient, delivery: Delivery, payload: &Bytes) -> Result<(), SendError> {
         let epoch = self.epoch;
         // A link of an epoch that is over may still be there for a moment.
-        let mut in_game = self.links.iter_mut().filter(|(_, link)| link.in_game && link.epoch == epoch);
-        match to {
-            Recipient::Everyone if hosting => {
-                // All of them, though one may be full.
-                let mut result = Ok(());
-                in_game.for_each(|(_, link)| result = result.and(link.send(delivery, payload)));
-                result
+        let mut in_game = self.links.iter().filter(|(_, link)| link.in_game && link.epoch == epoch);
+        let link = match to {
+            Recipient::Host | Recipient::Everyone => in_game.next(),
+            Recipient::One(peer) => Some(in_game.find(|(other, _)| **other == peer).ok_or(SendError::NotConnected)?),
+        };
+        let link = link.map(|(_, link)| link);
+        match delivery {
+            Delivery::Unreliable => link.ok_or(SendError::NotConnected)?.send_unreliable(payload),
+            Delivery::Reliable if self.has_played => {
+                let number = self.own.say(payload.clone())?;
+                // Without a link it is said to whoever welcomes this guest next.
+                if let Some(link) = link {
+                    link.say(Class::Reliable, number, payload.clone());
+                }
+                Ok(())
             }
-            // A guest has one link, to its host.
-            Recipient::Host | Recipient::Everyone if !hosting => {
-                in_game.next().ok_or(SendError::NotConnected)?.1.send(delivery, payload)
-            }
-            Recipient::Host | Recipient::Everyone => Err(SendError::NotConnected),
-            Recipient::One(peer) => {
-                let (_, link) = in_game.find(|(connection, _)| **connection == peer).ok_or(SendError::NotConnected)?;
-                link.send(delivery, payload)
-            }
+            Delivery::Reliable => Err(SendError::NotConnected),
+            Delivery::AfterStable => Err(SendError::HostOnly),
         }
+    }
+
+    fn send_down(&mut self, to: Recipient, delivery: Delivery, payload: &Bytes) -> Result<(), SendError> {
+        let in_game = self.in_game();
+        let (class, guests): (_, Vec<_>) = match (to, delivery) {
+            (Recipient::Host, _) => return Err(SendError::NotConnected),
+            (Recipient::Everyone, Delivery::Unreliable) => {
+                return in_game.iter().try_for_each(|guest| self.links[guest].send_unreliable(payload));
+            }
+            (Recipient::One(guest), Delivery::Unreliable) => {
+                let link = in_game.iter().find(|other| **other == guest).map(|guest| &self.links[guest]);
+                return link.ok_or(SendError::NotConnected)?.send_unreliable(payload);
+            }
+            (to, Delivery::Reliable) => (Class::Reliable, self.reached_by(to, in_game)?),
+            (to, Delivery::AfterStable) => (Class::AfterStable, self.reached_by(to, in_game)?),
+        };
+        // All of them, though one may be full.
+        guests.into_iter().map(|guest| self.say(guest, class, payload)).fold(Ok(()), Result::and)
+    }
+
+    fn reached_by(&self, to: Recipient, in_game: Vec<ConnectionId>) -> Result<Vec<ConnectionId>, SendError> {
+        let all = in_game.into_iter().chain(self.away.iter().copied());
+        match to {
+            Recipient::One(guest) => {
+                let guests: Vec<_> = all.filter(|other| *other == guest).take(1).collect();
+                if guests.is_empty() { Err(SendError::NotConnected) } else { Ok(guests) }
+            }
+            Recipient::Everyone | Recipient::Host => Ok(all.collect()),
+        }
+    }
+
+    fn say(&mut self, guest: ConnectionId, class: Class, payload: &Bytes) -> Result<(), SendError> {
+        let number = match self.streams.say(guest, class, payload.clone()) {
+            Ok(number) => number,
+            // It will be told what it missed.
+            Err(_) if self.away.contains(&guest) => {
+                self.streams.give_up(guest);
+                return Ok(());
+            }
+            Err(full) => return Err(full.into()),
+        };
+        if let (Some(number), Some(link)) = (number, self.links.get(&guest))
+            && link.in_game
+        {
+            link.say(class, number, payload.clone());
+        }
+        Ok(())
+    }
+
+    /// Guests with a link of this epoch, in the game.
+    fn in_game(&self) -> Vec<ConnectionId> {
+        let epoch = self.epoch;
+        let in_game = self.links.iter().filter(|(_, link)| link.in_game && link.epoch == epoch);
+        in_game.map(|(&guest, _)| guest).collect()
+    }
+
+    /// The game takes an output. False: it is of an epoch that is over, and will be said again.
+    pub(crate) fn takes(&mut self, up: Up) -> bool {
+        let hosts = matches!(self.role, Role::Host | Role::HandingOver) && self.epoch == up.epoch;
+        if hosts {
+            self.streams.applied(up.from, up.stream, up.number);
+        }
+        hosts
     }
 
     pub(crate) fn place_object(
@@ -146,6 +247,53 @@ impl State {
         Ok(())
     }
 
+    /// The game gives its state: it is kept with the tables as they are now, and is the last if that is wanted.
+    pub(crate) fn save(&mut self, state: SavedState) -> Saved {
+        self.save_with(state, Vec::new())
+    }
+
+    /// The last state once more, with the tables as they are now.
+    pub(crate) fn save_again(&mut self) -> Option<Saved> {
+        let last = self.last_saved.clone()?;
+        Some(self.save_with(last.state.clone(), last.changes.clone()))
+    }
+
+    fn save_with(&mut self, state: SavedState, changes: Vec<ByteBuf>) -> Saved {
+        if std::mem::take(&mut self.freeze_wanted) && self.role == Role::Host {
+            self.frozen = true;
+            self.role = Role::HandingOver;
+        }
+        let saved = Saved { changes, is_last: self.frozen, ..self.with_tables(state) };
+        self.last_saved = Some(Arc::new(saved.clone()));
+        saved
+    }
+
+    /// The game gives its state unasked.
+    pub(crate) fn give(&mut self, state: SavedState) -> Result<(), HostError> {
+        check_scene(&state.scene)?;
+        self.check_runs_the_game()?;
+        let saved = self.save(state);
+        self.given = Some(saved);
+        Ok(())
+    }
+
+    /// The game tells what has become of its state.
+    pub(crate) fn give_change(&mut self, change: StateChange) -> Result<(), HostError> {
+        self.check_runs_the_game()?;
+        let last = self.last_saved.clone().ok_or(HostError::NoBase)?;
+        let bytes: usize = last.changes.iter().map(|change| change.len()).sum();
+        // Beyond its own size, the state itself is the shorter way.
+        if last.changes.len() >= CHANGES_MAX || bytes + change.change.len() > last.state.state.len().max(64 * 1024) {
+            return Err(HostError::NoBase);
+        }
+        let StateChange { tick, elapsed, change } = change;
+        let state = SavedState { tick, elapsed, ..last.state.clone() };
+        let changes = last.changes.iter().cloned().chain([ByteBuf::from(change)]).collect();
+        let saved = self.save_with(state, changes);
+        self.given = Some(saved);
+        Ok(())
+    }
+
     /// A state of the game, with the tables that belong to it.
     pub(crate) fn with_tables(&self, state: SavedState) -> Saved {
         let seat = |member: &MemberView| Seat {
@@ -155,14 +303,22 @@ impl State {
             played: false,
             host_data: self.seats.get(&member.connection).cloned().unwrap_or_default(),
         };
-        Saved { state, seats: self.lobby.members.iter().map(seat).collect(), objects: self.objects.clone() }
+        Saved {
+            state,
+            changes: Vec::new(),
+            seats: self.lobby.members.iter().map(seat).collect(),
+            objects: self.objects.clone(),
+            ledger: self.streams.ledger(),
+            is_last: false,
+        }
     }
 
     /// Nothing was ever stored: what this peer knows of another host's game does not count.
-    pub(crate) fn start_anew(&mut self) {
+    pub(crate) fn start_anew(&mut self, epoch: HostEpoch) {
         self.tick = 0;
         self.last_saved = None;
         self.objects = ObjectTable::default();
+        self.streams = HostStreams::new(epoch);
         self.seats.clear();
     }
 
@@ -182,9 +338,17 @@ impl State {
     fn check_hosting(&self) -> Result<(), HostError> {
         match self.role {
             Role::Host | Role::Becoming => Ok(()),
-            Role::Waiting | Role::Joining | Role::Guest => Err(HostError::NotHost),
+            Role::Waiting | Role::Joining | Role::Guest | Role::HandingOver => Err(HostError::NotHost),
         }
     }
+
+    fn check_runs_the_game(&self) -> Result<(), HostError> {
+        if self.role == Role::Host { Ok(()) } else { Err(HostError::NotHost) }
+    }
+}
+
+fn check_scene(scene: &str) -> Result<(), HostError> {
+    if scene.len() > SCENE_BYTES_MAX { Err(HostError::TooLarge { max: SCENE_BYTES_MAX }) } else { Ok(()) }
 }
 
 fn check_size(data: &[u8]) -> Result<(), HostError> {
@@ -199,8 +363,7 @@ pub(crate) mod tests {
     use protocol::time::Timestamp;
 
     use super::*;
-    use crate::link::LinkId;
-    use crate::queue::Queue;
+    use crate::link::{LinkId, Opening, queues};
 
     pub(crate) const HOST: ConnectionId = ConnectionId(0);
     const GUEST: ConnectionId = ConnectionId(1);
@@ -232,6 +395,7 @@ pub(crate) mod tests {
             created_at: Timestamp(0),
             epoch: OLD_EPOCH,
             host: HostState::Present { host: HOST, since: Timestamp(0) },
+            hand_over: None,
             successor: None,
             members: vec![member(HOST), member(GUEST)],
             seq: EventSeq(1),
@@ -243,7 +407,7 @@ pub(crate) mod tests {
     }
 
     fn hosting() -> Shared {
-        let shared = Shared::new(HOST, Arc::new(lobby()));
+        let shared = Shared::new(HOST, Arc::new(lobby()), StreamId(1));
         shared.lock().role = Role::Host;
         shared
     }
@@ -253,10 +417,15 @@ pub(crate) mod tests {
         let shared = hosting();
         let task = tokio::spawn(async {}).abort_handle();
         let now = std::time::Instant::now();
-        let mut link = LinkHandle::new(LinkId(1), OLD_EPOCH, false, Arc::new(Queue::default()), None, task, now);
+        let (ends, _task_ends) = queues();
+        let peer_key = PeerKey::from_bytes([7; 32]);
+        let opening = Opening { id: LinkId(1), epoch: OLD_EPOCH, relayed: false, standby: false, peer_key, ends };
+        let mut link = LinkHandle::new(opening, None, task, now);
         link.in_game = true;
         let mut state = shared.lock();
         state.links.insert(GUEST, link);
+        let offer = GuestStreams::new(StreamId(2)).offer();
+        state.streams.handle_hello(GUEST, &offer);
         let payload = Bytes::from_static(b"tick");
         assert_eq!(state.send(Recipient::One(GUEST), Delivery::Reliable, &payload), Ok(()));
         (state.role, state.epoch) = (Role::Joining, NEW_EPOCH);
@@ -286,7 +455,7 @@ pub(crate) mod tests {
         state.set_seat_data(GUEST, b"secret".to_vec()).unwrap();
         state.tick = 9;
         state.last_saved = Some(Arc::new(state.with_tables(SavedState::default())));
-        state.start_anew();
+        state.start_anew(NEW_EPOCH);
         assert_eq!((state.objects.iter().count(), state.seats.len(), state.tick), (0, 0, 0));
         assert!(state.last_saved.is_none());
     }

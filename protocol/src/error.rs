@@ -68,6 +68,8 @@ error_codes! {
     StaleSnapshot = "stale_snapshot", 409;
     /// Another snapshot is stored under the same number.
     SequenceConflict = "sequence_conflict", 409;
+    /// The delta does not lead from what is stored, or there are too many: send a whole snapshot.
+    DeltaBaseMissing = "delta_base_missing", 409;
     /// No seat is free.
     LobbyFull = "lobby_full", 409;
     /// Nobody can join for now.
@@ -78,6 +80,8 @@ error_codes! {
     NotEligible = "not_eligible", 409;
     /// No member can host.
     NobodyEligible = "nobody_eligible", 409;
+    /// The lobby has no host that could do that: it is lost, or being elected.
+    NoHost = "no_host", 409;
     /// The player is banned.
     Banned = "banned", 409;
     /// More than may be kept: data, bans, lobbies.
@@ -163,6 +167,9 @@ pub enum Rejection {
     /// No member can be elected.
     #[error("no member can be host")]
     NobodyEligible,
+    /// No host is there to do what is asked.
+    #[error("the lobby has no host at the moment")]
+    NoHost,
     /// The player may not take a seat.
     #[error("player {0} is banned")]
     Banned(PlayerId),
@@ -212,6 +219,7 @@ impl Rejection {
             Self::WrongSecret => ErrorCode::WrongSecret,
             Self::NotEligible(_) => ErrorCode::NotEligible,
             Self::NobodyEligible => ErrorCode::NobodyEligible,
+            Self::NoHost => ErrorCode::NoHost,
             Self::Banned(_) => ErrorCode::Banned,
             Self::TooMuch { .. } => ErrorCode::QuotaExceeded,
             Self::Changed { .. } => ErrorCode::PreconditionFailed,

@@ -3,7 +3,9 @@
 //! Decoding never panics, whatever the bytes are, and borrows its payloads.
 
 use crate::id::{ConnectionId, HostEpoch, SessionTag};
+use crate::journal::{Offer, Position};
 use crate::limits;
+use crate::snapshot::Generation;
 
 /// Why bytes are not a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -324,7 +326,7 @@ pub enum PeerBody<'a> {
     Welcome(&'a [u8]),
     /// `3`: host to guest: it may not come in. MessagePack: a reason as text.
     Refused(&'a [u8]),
-    /// `4 number u64`: a message of the game, reliable and in order. Numbered from 1 for each link and direction.
+    /// `4 number u64`: a message of the game, reliable and in order, numbered as [`crate::journal`] tells.
     Reliable {
         /// Its number.
         number: u64,
@@ -333,23 +335,67 @@ pub enum PeerBody<'a> {
     },
     /// `5`: a message of the game that may be lost.
     Unreliable(&'a [u8]),
-    /// `6 tick u64`: I am here.
+    /// `6 tick u64 received u64 received-stable u64`: I am here, and have heard this much.
     Heartbeat {
         /// The newest tick that the game gave.
         tick: u64,
+        /// The newest reliable message that a guest has; 0 from a host.
+        received: u64,
+        /// The same, of those after stable.
+        received_stable: u64,
     },
     /// `7`: host to guests: the ownership table changed. MessagePack: `Vec<`[`crate::objects::Change`]`>`.
     Objects(&'a [u8]),
     /// `8`: the sender leaves.
     Goodbye,
+    /// `9 number u64`: host to guest: as [`Self::Reliable`], of those that are said once their state is durable.
+    AfterStable {
+        /// Its number, of a sequence of its own.
+        number: u64,
+        /// The game's bytes.
+        payload: &'a [u8],
+    },
+    /// `10`: a state, whole or as a difference: a record of [`crate::snapshot`]. From a host to its successor, or from a member to the
+    /// elected one that asked for it; on a stream of its own.
+    State(&'a [u8]),
+    /// `11 epoch u64 number u64`: the sender holds this state, checked.
+    StateTaken {
+        /// Which.
+        generation: Generation,
+    },
+    /// `12`: the sender wants a whole state: it has none, or a difference did not fit.
+    StateWanted,
+    /// `13 number u64`: host to guest: what you said up to here is in a durable state.
+    Durable {
+        /// The number.
+        number: u64,
+    },
+    /// `14 epoch u64 number u64`: an elected member asks another for the state that it holds.
+    StateAsked {
+        /// What it said that it holds.
+        generation: Generation,
+    },
+    /// `15 epoch u64 number u64`: host to successor: this state, which you hold, is my last; you are about to be host.
+    LastState {
+        /// Which.
+        generation: Generation,
+    },
 }
 
-/// What a guest says first.
+/// What a guest says first; and again on a link that it has, when the member at its other end becomes its host.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Hello {
     /// For the game: what it wants to tell the host when it returns.
     #[serde(with = "serde_bytes")]
     pub extra: Vec<u8>,
+    /// The link is for later: the other side is only the successor.
+    #[serde(default)]
+    pub standby: bool,
+    /// Where its streams are.
+    pub offer: Offer,
+    /// The newest state that it holds for the host.
+    #[serde(default)]
+    pub holds: Option<Generation>,
 }
 
 /// What a host answers.
@@ -363,10 +409,16 @@ pub struct Welcome {
     pub scene: String,
     /// The ownership table.
     pub objects: crate::objects::ObjectTable,
+    /// Where the guest's streams are.
+    pub position: Position,
 }
 
 /// Bytes of a peer frame before its payload, at most.
 pub const PEER_HEADER_BYTES_MAX: usize = 17;
+
+fn generation(reader: &mut Reader<'_>) -> Result<Generation, FrameError> {
+    Ok(Generation { epoch: HostEpoch(reader.u64()?), seq: reader.u64()? })
+}
 
 impl<'a> PeerFrame<'a> {
     /// Reads one frame.
@@ -383,9 +435,16 @@ impl<'a> PeerFrame<'a> {
             3 => PeerBody::Refused(reader.rest()),
             4 => PeerBody::Reliable { number: reader.u64()?, payload: reader.rest() },
             5 => PeerBody::Unreliable(reader.rest()),
-            6 => PeerBody::Heartbeat { tick: reader.u64()? },
+            6 => PeerBody::Heartbeat { tick: reader.u64()?, received: reader.u64()?, received_stable: reader.u64()? },
             7 => PeerBody::Objects(reader.rest()),
             8 => PeerBody::Goodbye,
+            9 => PeerBody::AfterStable { number: reader.u64()?, payload: reader.rest() },
+            10 => PeerBody::State(reader.rest()),
+            11 => PeerBody::StateTaken { generation: generation(&mut reader)? },
+            12 => PeerBody::StateWanted,
+            13 => PeerBody::Durable { number: reader.u64()? },
+            14 => PeerBody::StateAsked { generation: generation(&mut reader)? },
+            15 => PeerBody::LastState { generation: generation(&mut reader)? },
             _ => return Err(FrameError::Kind),
         };
         reader.end()?;
@@ -394,21 +453,26 @@ impl<'a> PeerFrame<'a> {
 
     /// Appends the frame to `buffer`.
     pub fn encode(&self, buffer: &mut Vec<u8>) {
-        let (kind, number, payload): (u8, Option<u64>, &[u8]) = match self.body {
-            PeerBody::Hello(payload) => (1, None, payload),
-            PeerBody::Welcome(payload) => (2, None, payload),
-            PeerBody::Refused(payload) => (3, None, payload),
-            PeerBody::Reliable { number, payload } => (4, Some(number), payload),
-            PeerBody::Unreliable(payload) => (5, None, payload),
-            PeerBody::Heartbeat { tick } => (6, Some(tick), &[]),
-            PeerBody::Objects(payload) => (7, None, payload),
-            PeerBody::Goodbye => (8, None, &[]),
+        let (kind, numbers, payload): (u8, &[u64], &[u8]) = match &self.body {
+            PeerBody::Hello(payload) => (1, &[], payload),
+            PeerBody::Welcome(payload) => (2, &[], payload),
+            PeerBody::Refused(payload) => (3, &[], payload),
+            PeerBody::Reliable { number, payload } => (4, &[*number], payload),
+            PeerBody::Unreliable(payload) => (5, &[], payload),
+            PeerBody::Heartbeat { tick, received, received_stable } => (6, &[*tick, *received, *received_stable], &[]),
+            PeerBody::Objects(payload) => (7, &[], payload),
+            PeerBody::Goodbye => (8, &[], &[]),
+            PeerBody::AfterStable { number, payload } => (9, &[*number], payload),
+            PeerBody::State(payload) => (10, &[], payload),
+            PeerBody::StateTaken { generation } => (11, &[generation.epoch.0, generation.seq], &[]),
+            PeerBody::StateWanted => (12, &[], &[]),
+            PeerBody::Durable { number } => (13, &[*number], &[]),
+            PeerBody::StateAsked { generation } => (14, &[generation.epoch.0, generation.seq], &[]),
+            PeerBody::LastState { generation } => (15, &[generation.epoch.0, generation.seq], &[]),
         };
         buffer.push(kind);
         buffer.extend_from_slice(&self.epoch.0.to_be_bytes());
-        if let Some(number) = number {
-            buffer.extend_from_slice(&number.to_be_bytes());
-        }
+        numbers.iter().for_each(|number| buffer.extend_from_slice(&number.to_be_bytes()));
         buffer.extend_from_slice(payload);
     }
 
@@ -451,9 +515,16 @@ mod tests {
             PeerBody::Refused(b"no"),
             PeerBody::Reliable { number: 4, payload: b"move" },
             PeerBody::Unreliable(b"input"),
-            PeerBody::Heartbeat { tick: 12 },
+            PeerBody::Heartbeat { tick: 12, received: 7, received_stable: 1 },
             PeerBody::Objects(b"objects"),
             PeerBody::Goodbye,
+            PeerBody::AfterStable { number: 4, payload: b"loot" },
+            PeerBody::State(b"record"),
+            PeerBody::StateTaken { generation: Generation { epoch: HostEpoch(5), seq: 9 } },
+            PeerBody::StateWanted,
+            PeerBody::Durable { number: 3 },
+            PeerBody::StateAsked { generation: Generation { epoch: HostEpoch(5), seq: 9 } },
+            PeerBody::LastState { generation: Generation { epoch: HostEpoch(5), seq: 9 } },
         ]
         .map(|body| PeerFrame { epoch: HostEpoch(6), body })
         .to_vec()

@@ -4,9 +4,12 @@
 //! (`lobby-service`, `relay`, `peer-client`) do what is decided here, and a simulation runs it in virtual time.
 
 pub mod commit;
+pub mod detector;
 pub mod error;
 pub mod frame;
+pub mod hand_over;
 pub mod id;
+pub mod journal;
 pub mod jws;
 pub mod limits;
 pub mod lobby;
@@ -19,7 +22,9 @@ pub mod relay;
 #[cfg(feature = "schema")]
 pub mod schema;
 pub mod snapshot;
+pub mod standby;
 pub mod suspicion;
+pub mod takeover;
 pub mod time;
 pub mod token;
 

@@ -18,6 +18,8 @@ pub const READY_TIMEOUT: Duration = Duration::from_secs(5);
 pub const READY_TIMEOUT_MIN: Duration = Duration::from_millis(500);
 /// Longest ready time-out.
 pub const READY_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+/// Time that a host has to prepare a successor once it was asked to hand over; then it goes on as if nothing had been asked.
+pub const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Members of a lobby that does not set a number.
 pub const MEMBERS: u32 = 100;
@@ -99,6 +101,9 @@ pub const SNAPSHOT_INTERVAL_MIN: Duration = Duration::from_millis(100);
 pub const SNAPSHOT_INTERVAL_MAX: Duration = Duration::from_secs(600);
 /// Snapshots of a lobby that are kept.
 pub const SNAPSHOT_GENERATIONS: u32 = 3;
+/// Deltas that follow each other on a stored snapshot: who reads it applies them one after the other. Their bytes together are at
+/// most [`SNAPSHOT_BYTES_MAX`].
+pub const DELTAS_MAX: u32 = 128;
 /// Bytes of host-only data of one seat.
 pub const SEAT_DATA_BYTES_MAX: usize = 64 * 1024;
 /// Objects in the ownership table.
@@ -112,14 +117,44 @@ pub const OBJECT_OVERHEAD_BYTES: usize = 40;
 pub const HEARTBEAT: Duration = Duration::from_millis(100);
 /// A host that was not heard for this long is reported silent. Three heartbeats: one may be lost and one late.
 pub const SUSPICION: Duration = Duration::from_millis(350);
+/// Shortest silence that [`crate::detector::Detector`] speaks of. Three heartbeats: one may be lost and one late.
+pub const SUSPICION_MIN: Duration = Duration::from_millis(300);
+/// Longest silence that it tolerates, however bad the link. QUIC gives a link up after three seconds.
+pub const SUSPICION_MAX: Duration = Duration::from_secs(2);
+/// What it adds to the interval and the deviation that a link has shown. Two heartbeats: a regular link may lose one, and be late.
+pub const SUSPICION_MARGIN: Duration = Duration::from_millis(200);
 /// How often a guest repeats what it hears while the lobby has lost the host.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-/// Time that a host has to say whom it hears once a majority of its guests reports silence.
-pub const CHALLENGE_TIMEOUT: Duration = Duration::from_millis(500);
+/// Time that a host has to say whom it hears once a majority of its guests reports silence: a way around the world and back.
+pub const CHALLENGE_TIMEOUT: Duration = Duration::from_millis(200);
 /// From this many guests in game on, their majority decides; below it the relay must agree, so that one liar moves nothing.
 pub const GUESTS_THAT_DECIDE: usize = 3;
 /// A guest dials its host anew after this long without success.
 pub const DIAL_RETRY: Duration = Duration::from_millis(250);
+/// Reliable messages that a peer keeps until nobody can need them again: two minutes of sixty a second.
+pub const JOURNAL_MESSAGES_MAX: usize = 8192;
+/// Their bytes. Above either the game has to wait.
+pub const JOURNAL_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Hosts by which a stream's numbers are told apart: more of them than this while a guest was away, and what it heard is said again.
+pub const STRETCHES_MAX: usize = 16;
+/// A receiver says how far it has heard with each heartbeat, and after so many messages.
+pub const HEARD_MESSAGES: u64 = 512;
+/// Or after so many bytes.
+pub const HEARD_BYTES: usize = 16 * 1024;
+/// Bytes a second of states that a host sends to its successor on average: half of what a relay forwards for one member.
+pub const FEED_BYTES_PER_SECOND: u64 = 2 * 1024 * 1024;
+/// States under way to a successor that it has not acknowledged: a second of them at 30 a second.
+pub const FEED_IN_FLIGHT_MAX: usize = 32;
+/// Bytes of such states. One of the largest goes alone.
+pub const FEED_IN_FLIGHT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// How long an elected member that was not kept warm waits for the others to say what they have.
+pub const NEWEST_STATE_WAIT: Duration = Duration::from_millis(250);
+/// How long a member may take to send the state that it has.
+pub const STATE_FROM_MEMBER_TIMEOUT: Duration = Duration::from_secs(1);
+/// A hand-over that has not committed by then is given up, and the host goes on.
+pub const HAND_OVER_PATIENCE: Duration = Duration::from_secs(5);
+/// Of it, the part in which the game stands still.
+pub const FREEZE_MAX: Duration = Duration::from_secs(1);
 /// Bytes of a reliable message of a game.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of the extra payload of a returning player.
@@ -133,8 +168,8 @@ pub const RELAY_SESSIONS_MAX: usize = 100_000;
 pub const RELAY_KEEP_ALIVE: Duration = Duration::from_secs(5);
 /// A link on which nothing came for this long is closed.
 pub const RELAY_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
-/// A host that sent data and then none for this long is silent to the relay.
-pub const RELAY_HOST_SILENCE: Duration = Duration::from_millis(500);
+/// A host that sent data and then none for this long is silent to the relay: as long as to its guests, which ask for the relay's word.
+pub const RELAY_HOST_SILENCE: Duration = SUSPICION;
 /// Seats that were given up and whose tokens a relay refuses; past it the one that expires first is forgotten.
 pub const RELAY_REVOKED_MAX: usize = 65_536;
 /// How long an address may take to return its cookie; the one before is accepted too.
@@ -161,9 +196,17 @@ pub const KEY_NAME_BYTES_MAX: usize = 64;
 pub const CLOCK_LEEWAY: Duration = Duration::from_secs(5);
 
 // What the limits promise about each other.
+const _: () = assert!(JOURNAL_BYTES_MAX >= 4 * MESSAGE_BYTES_MAX, "a journal holds some of the largest messages");
+const _: () = assert!(FEED_BYTES_PER_SECOND <= RELAY_LINK_BYTES_PER_SECOND / 2, "states leave room for the game");
 const _: () = assert!(REMOVAL_DELAY.as_millis() > ELECTION_DELAY.as_millis(), "a seat must outlive the election");
 const _: () = assert!(LEASE.as_millis() >= 2 * SOCKET_PING.as_millis(), "one ping may be lost");
 const _: () = assert!(SUSPICION.as_millis() >= 3 * HEARTBEAT.as_millis(), "two heartbeats may be lost");
+const _: () = assert!(SUSPICION_MIN.as_millis() >= 3 * HEARTBEAT.as_millis(), "one heartbeat may be lost and one late");
+const _: () = assert!(SUSPICION_MAX.as_millis() > SUSPICION_MIN.as_millis(), "the detector has something to adapt");
+const _: () = assert!(
+    (SUSPICION.as_millis() + CHALLENGE_TIMEOUT.as_millis()) * 3 / 2 < 1000,
+    "silence is noticed within a second"
+);
 const _: () = assert!(VOUCH.as_millis() >= 2 * REPORT_INTERVAL.as_millis(), "one report may be late");
 const _: () = assert!(RELAY_IDLE_TIMEOUT.as_millis() >= 2 * RELAY_KEEP_ALIVE.as_millis(), "one keep-alive may be lost");
 const _: () = assert!(RELAY_FRAME_BYTES_MAX >= 1200 + 9, "the smallest QUIC path fits into a relay frame");

@@ -38,7 +38,7 @@ use election::{Candidate, Policy, Ranking};
 pub use member::{Admission, Newcomer};
 use member::{FormerSeat, Member, check_name};
 pub use settings::{PasswordHash, Settings, SettingsPatch, Visibility};
-pub use state::{HostState, LeaveReason, LossCause, ParkReason, Presence};
+pub use state::{HandOver, HostState, LeaveReason, LossCause, ParkReason, Presence};
 use step::Step;
 
 /// What a lobby is made of, beside its creator.
@@ -92,6 +92,8 @@ pub struct Lobby {
     created_at: Timestamp,
     epoch: HostEpoch,
     host: HostState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hand_over: Option<HandOver>,
     members: BTreeMap<ConnectionId, Member>,
     former: VecDeque<FormerSeat>,
     next_connection: ConnectionId,
@@ -135,6 +137,7 @@ impl Lobby {
             created_at: now,
             epoch: HostEpoch::FIRST,
             host: HostState::Present { host: ConnectionId(0), since: now },
+            hand_over: None,
             members: BTreeMap::new(),
             former: VecDeque::new(),
             next_connection: ConnectionId(0),
@@ -187,9 +190,10 @@ impl Lobby {
             HostState::Elected { ready_by, .. } => Some(ready_by),
             HostState::Parked { until, .. } => until,
         };
+        let hand_over = self.hand_over.map(|asked| asked.until);
         let removal = self.members.keys().filter_map(|&connection| self.removal_at(connection)).min();
         let close = self.empty_since.map(|since| since.after(limits::EMPTY_LOBBY_KEPT));
-        [host, removal, close].into_iter().flatten().min()
+        [host, hand_over, removal, close].into_iter().flatten().min()
     }
 
     /// Checks that a host may write at this epoch: snapshots, grants, whatever the host alone may do. Every such write
@@ -279,6 +283,12 @@ impl Lobby {
     #[must_use]
     pub const fn host(&self) -> &HostState {
         &self.host
+    }
+
+    /// What the host has been asked to prepare, while it is there to do it.
+    #[must_use]
+    pub const fn hand_over(&self) -> Option<HandOver> {
+        self.hand_over
     }
 
     /// The number of its newest event.
@@ -408,6 +418,12 @@ impl Lobby {
         self.rank(&[], self.host.host().or(self.silent_host()))
     }
 
+    /// Whether this member could be elected now.
+    fn is_eligible(&self, connection: ConnectionId) -> bool {
+        let is_host = self.host.host() == Some(connection) || self.silent_host() == Some(connection);
+        self.members.get(&connection).is_some_and(|member| !is_host && member.can_host && member.is_connected())
+    }
+
     /// A host that is connected and still not to be elected: its guests do not hear it.
     const fn silent_host(&self) -> Option<ConnectionId> {
         match self.host {
@@ -457,6 +473,7 @@ impl Lobby {
             created_at: self.created_at,
             epoch: self.epoch,
             host: self.host.clone(),
+            hand_over: self.hand_over,
             successor: self.successor,
             members: self.members.iter().map(|(&at, member)| member_view(at, member, viewer)).collect(),
             seq: self.last_event,

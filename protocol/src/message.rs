@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{ConnectionId, EventSeq, HostEpoch, JoinCode, LobbyId, PeerKey, PlayerId};
 use crate::lobby::data::{Data, DataPatch};
 use crate::lobby::election::Ranking;
-use crate::lobby::{HostState, LeaveReason, LossCause, ParkReason, Presence, Settings};
+use crate::lobby::{HandOver, HostState, LeaveReason, LossCause, ParkReason, Presence, Settings};
 use crate::time::Timestamp;
 
 /// A member, to the other members.
@@ -54,6 +54,9 @@ pub struct LobbyView {
     pub epoch: HostEpoch,
     /// Where the authority is.
     pub host: HostState,
+    /// The hand-over that the host has been asked to prepare.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hand_over: Option<HandOver>,
     /// Who would be elected now.
     pub successor: Option<ConnectionId>,
     /// All members, in the order of their connection ids.
@@ -131,6 +134,7 @@ impl LobbyView {
             }
             EventBody::MemberLeft { connection, .. } => self.members.retain(|member| member.connection != *connection),
             EventBody::HostLost { host, cause, deadline } => {
+                self.hand_over = None;
                 self.host = HostState::Lost {
                     host: *host,
                     since: event.at,
@@ -146,6 +150,7 @@ impl LobbyView {
                 self.host = HostState::Vouched { host: *host, since: event.at, until: event.at };
             }
             EventBody::HostElected { host, ready_by, .. } => {
+                self.hand_over = None;
                 self.host = HostState::Elected { host: *host, ready_by: *ready_by, tried: Vec::new() };
             }
             // Another election, or none for now, is the next event.
@@ -155,6 +160,8 @@ impl LobbyView {
             EventBody::HostParked { reason, until } => {
                 self.host = HostState::Parked { reason: *reason, former: None, until: *until };
             }
+            EventBody::HandOverAsked { to, until } => self.hand_over = Some(HandOver { to: *to, until: *until }),
+            EventBody::HandOverEnded => self.hand_over = None,
             EventBody::SuccessorChanged { successor } => self.successor = *successor,
             EventBody::LobbyChanged { name, settings, has_password } => {
                 self.name.clone_from(name);
@@ -170,7 +177,10 @@ impl LobbyView {
             }
             EventBody::JoinCodeChanged { join_code } => self.join_code = *join_code,
             EventBody::PlayerBanned { .. } | EventBody::PlayerUnbanned { .. } | EventBody::Hidden => {}
-            EventBody::LobbyClosed => self.closed = true,
+            EventBody::LobbyClosed => {
+                self.closed = true;
+                self.hand_over = None;
+            }
         }
         true
     }
@@ -279,6 +289,16 @@ pub enum EventBody {
         /// When it is tried again, if by time.
         until: Option<Timestamp>,
     },
+    /// The host is asked to prepare a member and then to make it host. Nothing else changes until it has.
+    HandOverAsked {
+        /// Who is to host.
+        to: ConnectionId,
+        /// Until when; then it has ended.
+        until: Timestamp,
+    },
+    /// The hand-over that was asked for is off: the host goes on as if nothing had been asked. If the host is lost, another is
+    /// elected, or the lobby closes, that alone is told.
+    HandOverEnded,
     /// Another member would be elected now.
     SuccessorChanged {
         /// Who, if anybody.

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //!   guest:  Dialing ──link up, welcome──▶ InGame ──silent, link down──▶ Dialing, or the guest of the next host
-//!   elected:  Fetching ──▶ Restoring ──▶ Confirming ──ready──▶ Host
+//!   elected:  Fetching ──▶ Restoring ──▶ Host, which the lobby is told meanwhile
 //!   host:  a higher epoch in the lobby ──▶ demoted: guest of the new host
 //! ```
+//!
+//! A guest also holds a link to the successor, for later: if that is elected, nothing has to be dialled.
 //!
 //! A live machine: `handle_*` in, [`Migration::poll_effect`] out. The lobby's events alone say who is host. Frames of peers are
 //! fenced by [`Migration::admit`] before anything else is done with them (P4).
@@ -12,6 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
+use crate::detector::Detector;
 use crate::frame::HostHint;
 use crate::id::{ConnectionId, HostEpoch, PeerKey};
 use crate::limits;
@@ -22,10 +25,20 @@ use crate::planted::{self, Bug};
 /// What the driver has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Open a link to this member and say [`crate::frame::Hello`] on it. Its certificate must have this fingerprint.
+    /// Open a link to this member, or take the one that is open, and say [`crate::frame::Hello`] on it. Its certificate must have this
+    /// fingerprint.
     Dial {
         /// Whom.
         host: ConnectionId,
+        /// Of which process.
+        peer_key: PeerKey,
+        /// At which epoch.
+        epoch: HostEpoch,
+    },
+    /// Open a link to the successor, for later; then call [`Migration::handle_standby_up`].
+    DialStandby {
+        /// Whom.
+        successor: ConnectionId,
         /// Of which process.
         peer_key: PeerKey,
         /// At which epoch.
@@ -36,12 +49,12 @@ pub enum Effect {
         /// Whom.
         peer: ConnectionId,
     },
-    /// Fetch the newest snapshot, then call [`Migration::handle_fetched`] or [`Migration::handle_fetch_failed`].
+    /// Find the newest state ([`crate::takeover`]), then call [`Migration::handle_fetched`] or [`Migration::handle_fetch_failed`].
     Fetch {
         /// For which epoch.
         epoch: HostEpoch,
     },
-    /// Give the fetched snapshot to the game, then call [`Migration::handle_restored`].
+    /// Give the state that was found to the game, then call [`Migration::handle_restored`].
     Restore {
         /// For which epoch.
         epoch: HostEpoch,
@@ -234,11 +247,26 @@ pub enum Stage {
     },
     /// The game restores it.
     Restoring,
-    /// The game runs; the lobby is told; or told again at this time.
-    Confirming {
-        /// `None` while an attempt is under way.
+}
+
+/// Whether the lobby knows that a host is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Confirmation {
+    Done,
+    /// It is told; or told again at this time.
+    Asking {
         again_at: Option<Instant>,
     },
+}
+
+/// A guest's link to the successor.
+#[derive(Debug, Clone, Copy)]
+struct Standby {
+    successor: ConnectionId,
+    peer_key: PeerKey,
+    up: bool,
+    /// `None` while it is up, or an attempt is under way.
+    again_at: Option<Instant>,
 }
 
 /// What becomes of a frame.
@@ -280,6 +308,12 @@ pub struct Migration {
     /// Who was in the game before, on this host or one before it.
     known: BTreeSet<ConnectionId>,
     was_in_game: bool,
+    confirmation: Confirmation,
+    /// When the host that this guest follows is silent.
+    detector: Detector,
+    standby: Option<Standby>,
+    /// The successor before, while the new one is not reached yet.
+    former_standby: Option<ConnectionId>,
     /// Since when the lobby has lost the host that this guest follows, and when the lobby was last told that it is heard.
     lobby_lost_host: Option<(Instant, Option<Instant>)>,
     effects: VecDeque<Effect>,
@@ -297,11 +331,16 @@ impl Migration {
             guests: BTreeMap::new(),
             known: BTreeSet::new(),
             was_in_game: created,
+            confirmation: Confirmation::Done,
+            detector: Detector::default(),
+            standby: None,
+            former_standby: None,
             lobby_lost_host: None,
             effects: VecDeque::new(),
         };
         if let Role::Host { epoch } = migration.role {
             migration.starts_to_host(epoch);
+            migration.is_confirmed(epoch);
         }
         migration.follow_lobby(now);
         migration
@@ -347,17 +386,23 @@ impl Migration {
     /// When [`Self::handle_timeout`] has something to do.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        match &self.role {
+        let standby = self.standby.and_then(|standby| standby.again_at);
+        let own = match &self.role {
             Role::Guest { link: GuestLink::Dialing { again_at }, .. }
-            | Role::Becoming { stage: Stage::Fetching { again_at } | Stage::Confirming { again_at }, .. } => *again_at,
-            Role::Guest { link: GuestLink::InGame { heard_at, hears }, .. } => {
-                let silent_at = hears.then_some(*heard_at + limits::SUSPICION);
+            | Role::Becoming { stage: Stage::Fetching { again_at }, .. } => *again_at,
+            Role::Guest { link: GuestLink::InGame { hears, .. }, .. } => {
+                let silent_at = self.detector.silent_at().filter(|_| *hears);
                 let repeat_at =
                     self.lobby_lost_host.and_then(|(_, told)| told).map(|told| told + limits::REPORT_INTERVAL);
                 [silent_at, repeat_at].into_iter().flatten().min()
             }
-            Role::Becoming { stage: Stage::Restoring, .. } | Role::Waiting | Role::Host { .. } | Role::Out => None,
-        }
+            Role::Host { .. } => match self.confirmation {
+                Confirmation::Asking { again_at } => again_at,
+                Confirmation::Done => None,
+            },
+            Role::Becoming { stage: Stage::Restoring, .. } | Role::Waiting | Role::Out => None,
+        };
+        [own, standby].into_iter().flatten().min()
     }
 
     /// The next event of the lobby. One that is not the next asks for a resync and changes nothing.
@@ -440,8 +485,37 @@ impl Migration {
         }
     }
 
-    /// A link to the host could not be opened, or is down.
+    /// The link to the successor is up: the one to the successor before it is not needed any more.
+    pub fn handle_standby_up(&mut self, successor: ConnectionId) {
+        if let Some(standby) = self.standby.as_mut().filter(|standby| standby.successor == successor) {
+            standby.up = true;
+            if let Some(peer) = self.former_standby.take() {
+                self.push(Effect::HangUp { peer });
+            }
+        }
+    }
+
+    /// This process stood still until now: others were not silent meanwhile, it was deaf.
+    pub fn handle_paused(&mut self, now: Instant) {
+        self.detector.paused(now);
+    }
+
+    /// A member opens a link to this one, because it is the successor. Returns false if it is to be hung up.
+    #[must_use]
+    pub fn takes_standby(&self, from: ConnectionId) -> bool {
+        match self.role {
+            Role::Guest { host, .. } => host != from && self.lobby.member(from).is_some(),
+            Role::Waiting => self.lobby.member(from).is_some(),
+            Role::Becoming { .. } | Role::Host { .. } | Role::Out => false,
+        }
+    }
+
+    /// A link could not be opened, or is down.
     pub fn handle_link_down(&mut self, peer: ConnectionId, now: Instant) {
+        if let Some(standby) = self.standby.as_mut().filter(|standby| standby.successor == peer) {
+            (standby.up, standby.again_at) = (false, Some(now + limits::DIAL_RETRY));
+        }
+        self.former_standby.take_if(|former| *former == peer);
         match &mut self.role {
             Role::Guest { host, epoch, link } if *host == peer => {
                 let (host, epoch) = (*host, *epoch);
@@ -469,12 +543,15 @@ impl Migration {
         }
         let (host, epoch) = (*host, *epoch);
         *link = GuestLink::InGame { heard_at: now, hears: true };
+        self.detector = Detector::default();
+        self.detector.heard(now);
         self.push(Effect::Report { epoch, hears_host: true });
         let moved = self.was_in_game && !self.known.contains(&host);
         self.known.clear();
         self.known.insert(host);
         self.was_in_game = true;
         self.notify(if moved { Notice::HostMigrated { host, epoch } } else { Notice::JoinedGame { host, epoch } });
+        self.follow_successor();
     }
 
     /// The host says goodbye: the lobby will tell who is next.
@@ -542,25 +619,25 @@ impl Migration {
         }
     }
 
-    /// The game runs from the snapshot.
+    /// The game runs from the state. It is host from now on: its epoch is its own, whoever is elected after it.
     pub fn handle_restored(&mut self, epoch: HostEpoch) {
-        if let Role::Becoming { epoch: mine, stage: stage @ Stage::Restoring } = &mut self.role
-            && *mine == epoch
-        {
-            *stage = Stage::Confirming { again_at: None };
+        if self.role == (Role::Becoming { epoch, stage: Stage::Restoring }) {
+            self.confirmation = Confirmation::Asking { again_at: None };
             self.push(Effect::ConfirmReady { epoch });
+            self.starts_to_host(epoch);
         }
     }
 
     /// The lobby's answer to `ready`.
     pub fn handle_ready(&mut self, epoch: HostEpoch, answer: ReadyAnswer, now: Instant) {
-        let Role::Becoming { epoch: mine, stage: Stage::Confirming { again_at } } = &mut self.role else { return };
-        if *mine != epoch {
+        if self.role != (Role::Host { epoch }) || self.confirmation == Confirmation::Done {
             return;
         }
         match answer {
-            ReadyAnswer::Confirmed => self.starts_to_host(epoch),
-            ReadyAnswer::Unknown => *again_at = Some(now + limits::DIAL_RETRY),
+            ReadyAnswer::Confirmed => self.is_confirmed(epoch),
+            ReadyAnswer::Unknown => {
+                self.confirmation = Confirmation::Asking { again_at: Some(now + limits::DIAL_RETRY) }
+            }
             ReadyAnswer::Refused => {
                 self.stop_hosting();
                 self.notify(Notice::Demoted { epoch: self.lobby.epoch });
@@ -572,6 +649,9 @@ impl Migration {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if self.standby.is_some_and(|standby| due(standby.again_at)) {
+            self.dial_standby();
+        }
         match &mut self.role {
             Role::Guest { host, epoch, link: GuestLink::Dialing { again_at } } if due(*again_at) => {
                 let (host, epoch) = (*host, *epoch);
@@ -583,8 +663,8 @@ impl Migration {
                 let epoch = *epoch;
                 self.push(Effect::Fetch { epoch });
             }
-            Role::Becoming { epoch, stage: Stage::Confirming { again_at } } if due(*again_at) => {
-                *again_at = None;
+            Role::Host { epoch } if matches!(self.confirmation, Confirmation::Asking { again_at } if due(again_at)) => {
+                self.confirmation = Confirmation::Asking { again_at: None };
                 let epoch = *epoch;
                 self.push(Effect::ConfirmReady { epoch });
             }
@@ -594,6 +674,11 @@ impl Migration {
 
     /// Takes the part that the lobby gives this peer.
     fn follow_lobby(&mut self, now: Instant) {
+        self.take_part(now);
+        self.follow_successor();
+    }
+
+    fn take_part(&mut self, now: Instant) {
         if matches!(self.role, Role::Out) {
             return;
         }
@@ -660,7 +745,55 @@ impl Migration {
         self.dial(host, epoch);
     }
 
+    /// A guest in game holds a link to whoever would be elected now; the one before is let go once the new one is up.
+    fn follow_successor(&mut self) {
+        let wanted = match self.role {
+            Role::Guest { host, link: GuestLink::InGame { .. }, .. } => {
+                let successor = self.lobby.successor.filter(|successor| *successor != self.me && *successor != host);
+                successor.and_then(|successor| Some((successor, self.lobby.member(successor)?.peer_key)))
+            }
+            // For now it is as good as it was.
+            Role::Guest { link: GuestLink::Dialing { .. }, .. } => return,
+            Role::Waiting | Role::Becoming { .. } | Role::Host { .. } | Role::Out => None,
+        };
+        if wanted.is_none()
+            && let Some(former) = self.former_standby.take()
+        {
+            self.push(Effect::HangUp { peer: former });
+        }
+        if self.standby.map(|standby| (standby.successor, standby.peer_key)) == wanted {
+            return;
+        }
+        if let Some(before) = self.standby.take() {
+            let same = wanted.is_some_and(|(successor, _)| successor == before.successor);
+            if !before.up || same || wanted.is_none() {
+                self.push(Effect::HangUp { peer: before.successor });
+            } else if let Some(older) = self.former_standby.replace(before.successor) {
+                self.push(Effect::HangUp { peer: older });
+            }
+        }
+        if let Some((successor, peer_key)) = wanted {
+            if self.former_standby.take_if(|former| *former == successor).is_some() {
+                self.push(Effect::HangUp { peer: successor });
+            }
+            self.standby = Some(Standby { successor, peer_key, up: false, again_at: None });
+            self.dial_standby();
+        }
+    }
+
+    fn dial_standby(&mut self) {
+        let epoch = self.epoch();
+        if let Some(standby) = &mut self.standby {
+            standby.again_at = None;
+            let (successor, peer_key) = (standby.successor, standby.peer_key);
+            self.push(Effect::DialStandby { successor, peer_key, epoch });
+        }
+    }
+
     fn dial(&mut self, host: ConnectionId, epoch: HostEpoch) {
+        // The link to it, if it is up, is taken.
+        self.standby.take_if(|standby| standby.successor == host);
+        self.former_standby.take_if(|former| *former == host);
         self.role = Role::Guest { host, epoch, link: GuestLink::Dialing { again_at: None } };
         if let Some(peer_key) = self.lobby.member(host).map(|member| member.peer_key) {
             self.push(Effect::Dial { host, peer_key, epoch });
@@ -670,15 +803,20 @@ impl Migration {
     fn starts_to_host(&mut self, epoch: HostEpoch) {
         self.role = Role::Host { epoch };
         self.was_in_game = true;
-        self.push(Effect::PresentGrant { epoch });
         self.notify(Notice::BecameHost { epoch });
-        self.push(Effect::Upload { epoch });
         for &guest in self.guests.keys() {
             self.effects.push_back(Effect::Admit { guest, returning: self.known.contains(&guest) });
         }
     }
 
+    fn is_confirmed(&mut self, epoch: HostEpoch) {
+        self.confirmation = Confirmation::Done;
+        self.push(Effect::PresentGrant { epoch });
+        self.push(Effect::Upload { epoch });
+    }
+
     fn stop_hosting(&mut self) {
+        self.confirmation = Confirmation::Done;
         self.leave_links();
         self.known.clear();
         self.role = Role::Waiting;
@@ -686,7 +824,9 @@ impl Migration {
 
     fn leave_links(&mut self) {
         let host = if let Role::Guest { host, .. } = self.role { Some(host) } else { None };
-        let peers: Vec<_> = std::mem::take(&mut self.guests).into_keys().chain(host).collect();
+        let standby = self.standby.take().map(|standby| standby.successor);
+        let later = standby.into_iter().chain(self.former_standby.take());
+        let peers: Vec<_> = std::mem::take(&mut self.guests).into_keys().chain(host).chain(later).collect();
         peers.into_iter().for_each(|peer| self.push(Effect::HangUp { peer }));
     }
 
@@ -707,6 +847,7 @@ impl Migration {
         let Role::Guest { epoch, link: GuestLink::InGame { heard_at, hears }, .. } = &mut self.role else { return };
         let epoch = *epoch;
         *heard_at = now;
+        self.detector.heard(now);
         let news = !std::mem::replace(hears, true);
         let first_since_loss = match &mut self.lobby_lost_host {
             Some((lost_at, told @ None)) if now - *lost_at >= limits::HEARTBEAT => {
@@ -722,9 +863,9 @@ impl Migration {
 
     /// A guest in game listens for silence, and repeats what it hears while the lobby has lost the host.
     fn listen(&mut self, now: Instant) {
-        let Role::Guest { host, epoch, link: GuestLink::InGame { heard_at, hears } } = &mut self.role else { return };
+        let Role::Guest { host, epoch, link: GuestLink::InGame { hears, .. } } = &mut self.role else { return };
         let (host, epoch) = (*host, *epoch);
-        let silent = now - *heard_at >= limits::SUSPICION;
+        let silent = self.detector.is_silent(now);
         let fell_silent = silent && std::mem::replace(hears, false);
         if fell_silent {
             self.push(Effect::Report { epoch, hears_host: false });
@@ -778,8 +919,17 @@ impl Migration {
                 self.notify(Notice::HostElected { host, epoch });
             }
             EventBody::HostParked { reason, .. } => self.notify(Notice::Parked { reason }),
+            // The answer to its own word may be lost.
+            EventBody::HostReady { host } if host == self.me => {
+                if let (Role::Host { epoch }, Confirmation::Asking { .. }) = (&self.role, self.confirmation) {
+                    let epoch = *epoch;
+                    self.is_confirmed(epoch);
+                }
+            }
             EventBody::HostReady { .. }
             | EventBody::ElectionFailed { .. }
+            | EventBody::HandOverAsked { .. }
+            | EventBody::HandOverEnded
             | EventBody::SuccessorChanged { .. }
             | EventBody::LobbyChanged { .. }
             | EventBody::DataChanged { .. }

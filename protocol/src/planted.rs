@@ -37,11 +37,21 @@ pub enum Bug {
     LostAnswerIsForgotten,
     /// An instance that cannot renew its lease keeps its sockets.
     SocketsOutliveLease,
+    /// A message that is said again has its effect again.
+    ReplayedTwice,
+    /// A guest forgets what the host has received, before a state that contains it is durable.
+    JournalCutTooEarly,
+    /// A hand-over is committed although the successor has not acknowledged the last state.
+    CommitWithoutAcknowledgement,
+    /// A host whose hand-over failed stays frozen.
+    HandOverAbandoned,
+    /// A delta is applied to whatever state is at hand.
+    DeltaOnWrongBase,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 21] = [
         Self::NoEpochCheck,
         Self::HostButNotEpoch,
         Self::SaveWithoutVersionCheck,
@@ -58,6 +68,11 @@ impl Bug {
         Self::NoTermAfterAbsence,
         Self::LostAnswerIsForgotten,
         Self::SocketsOutliveLease,
+        Self::ReplayedTwice,
+        Self::JournalCutTooEarly,
+        Self::CommitWithoutAcknowledgement,
+        Self::HandOverAbandoned,
+        Self::DeltaOnWrongBase,
     ];
 }
 

@@ -208,8 +208,8 @@ pub struct RelayTable {
     counters: Counters,
 }
 
-/// How often idle links and silent hosts are looked for.
-const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// How often idle links and silent hosts are looked for: as much later than it fell silent a host can be told to be.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 impl RelayTable {
     /// Makes an empty table. `secret` is random and makes the cookies.

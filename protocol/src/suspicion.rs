@@ -6,6 +6,8 @@
 //!   guests it hears. A guest that it claims to hear is *disputed* and does not count, unless the relay finds the host silent.
 //! - With fewer than [`limits::GUESTS_THAT_DECIDE`] guests the relay must find the host silent too. Where the relay knows
 //!   nothing (a direct link), a host that does not answer, or admits it, is silent.
+//! - If all guests in game report silence, enough to decide, and the relay finds the host silent too, nothing that the host
+//!   answers would count: it is not asked.
 //! - The lobby has lost the host (and replaced it by nobody), but a majority of the guests in game says, after the loss, that it
 //!   hears it: it stays.
 
@@ -149,7 +151,7 @@ impl Suspicion {
             self.reports.remove(&host);
         }
         match *lobby.host() {
-            HostState::Present { host, .. } if lobby.is_connected(host) => self.assess_present(host, now),
+            HostState::Present { host, .. } if lobby.is_connected(host) => self.assess_present(host, lobby, now),
             HostState::Lost { .. } | HostState::Parked { .. } => {
                 let lost_at = self.lost_at?;
                 let vouched = self.majority(|report| report.hears && report.at >= lost_at);
@@ -187,7 +189,7 @@ impl Suspicion {
         }
     }
 
-    fn assess_present(&mut self, host: ConnectionId, now: Instant) -> Option<Verdict> {
+    fn assess_present(&mut self, host: ConnectionId, lobby: &Lobby, now: Instant) -> Option<Verdict> {
         if self.listens_from.is_some() {
             return None;
         }
@@ -196,15 +198,13 @@ impl Suspicion {
             return None;
         }
         match &self.challenge {
+            Challenge::None | Challenge::Asked { .. } if self.is_beyond_doubt(lobby) => Some(self.tell(now)),
             Challenge::None => {
                 self.challenge = Challenge::Asked { at: now };
                 Some(Verdict::Challenge { host, epoch: self.epoch })
             }
             Challenge::Asked { at } if now - *at < limits::CHALLENGE_TIMEOUT => None,
-            Challenge::Asked { .. } | Challenge::Answered { .. } if self.is_silent() => {
-                self.challenge = Challenge::Told { at: now };
-                Some(Verdict::Tell(Command::HostSilent { epoch: self.epoch }))
-            }
+            Challenge::Asked { .. } | Challenge::Answered { .. } if self.is_silent() => Some(self.tell(now)),
             // Not convinced: asked again after a while, for as long as the majority says so.
             Challenge::Answered { at, .. } | Challenge::Told { at } if now - *at < limits::CHALLENGE_TIMEOUT => None,
             Challenge::Asked { .. } | Challenge::Answered { .. } | Challenge::Told { .. } => {
@@ -212,6 +212,19 @@ impl Suspicion {
                 Some(Verdict::Challenge { host, epoch: self.epoch })
             }
         }
+    }
+
+    fn tell(&mut self, now: Instant) -> Verdict {
+        self.challenge = Challenge::Told { at: now };
+        Verdict::Tell(Command::HostSilent { epoch: self.epoch })
+    }
+
+    /// Everybody who says anything says that it is silent: the relay, and so many guests that they are most of those who are
+    /// connected, too.
+    fn is_beyond_doubt(&self, lobby: &Lobby) -> bool {
+        let guests = lobby.connected().count().saturating_sub(1);
+        let enough = self.reports.len() >= limits::GUESTS_THAT_DECIDE && 2 * self.reports.len() > guests;
+        self.relay == RelayOpinion::Silent && enough && self.reports.values().all(|report| !report.hears)
     }
 
     fn is_silent(&self) -> bool {

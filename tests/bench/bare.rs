@@ -205,6 +205,7 @@ async fn create(
         created_at: now,
         epoch: HostEpoch::FIRST,
         host: HostState::Present { host: ConnectionId(0), since: now },
+        hand_over: None,
         successor: None,
         members: Vec::new(),
         seq: EventSeq(1),

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod api_keys;
+mod deltas;
 mod instances;
 mod lobbies;
 mod memberships;
@@ -133,6 +134,15 @@ mod every {
             snapshots::parked as while_nobody_is_host_the_last_one_may_still_save,
             snapshots::closed as a_closed_lobby_keeps_no_snapshot,
             snapshots::large as a_snapshot_of_the_largest_size_is_read_back,
+            deltas::order as a_delta_is_taken_if_it_leads_from_the_newest_and_comes_from_the_host,
+            deltas::older_epoch as a_new_host_goes_on_where_the_old_one_was,
+            deltas::bounded as so_many_deltas_follow_a_snapshot_and_no_more,
+            deltas::bytes as the_bytes_of_the_deltas_on_a_snapshot_are_bounded,
+            deltas::batch as a_refused_delta_disturbs_none_of_its_neighbours,
+            deltas::kept as a_snapshot_that_is_kept_keeps_its_deltas_and_the_next_one_takes_their_place,
+            deltas::closed as a_closed_lobby_keeps_no_delta_and_takes_none,
+            deltas::election as a_delta_and_an_election_at_once_leave_a_delta_that_was_allowed,
+            deltas::one_chain as of_many_deltas_at_once_those_that_were_acknowledged_are_one_chain,
             players::rotation as a_refresh_secret_works_until_the_next_one_was_used_and_then_ends_its_family,
             players::lost as who_uses_an_answer_that_was_thought_lost_ends_the_family,
             players::again as a_player_who_signs_in_again_is_the_same_with_a_few_families,

@@ -16,7 +16,10 @@ pub(super) async fn snapshots(store: Arc<dyn Store>) {
     for (seq, state) in [(1, &b"one"[..]), (2, b"second"), (3, b"third"), (4, b"the fourth")] {
         let new = snapshot(lobby, 0, 1, seq, state);
         let (generation, checksum) = (new.header.generation, new.header.checksum);
-        expected.insert(0, StoredSnapshot { generation, checksum, bytes: new.record.len() as u64 });
+        expected.insert(
+            0,
+            StoredSnapshot { generation, checksum, bytes: new.record.len() as u64, deltas: 0, delta_bytes: 0 },
+        );
         put(&*store, new).await.unwrap();
     }
     expected.truncate(3);

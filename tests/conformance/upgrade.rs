@@ -24,8 +24,18 @@ const BODY: &str = r#"{"id":"ID","name":"Arena 'É'","join_code":"CODE","build_i
 "joined_at":1790000000000,"presence":{"state":"connected","since":1790000000000},"holder":"0101010101010101"}},"former":[],
 "next_connection":3,"successor":2,"failed_elections":[],"last_event":4,"empty_since":null,"closed":CLOSED,"relay":null}"#;
 
-/// The rows of lobbies 1 (open), 2 (closed), 3 (private) and 4 (cannot be read). `id` writes an id in the database's way.
-fn rows(id: impl Fn(u8) -> String) -> String {
+/// A snapshot of lobby 1.
+fn snapshot_row(bytes: impl Fn(&str) -> String, seq: u64) -> String {
+    let new = super::snapshot(lobby_id(1), 0, 1, seq, b"old");
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let (generation, record) = (format!("{:016x}{seq:016x}", 1), hex(&new.record));
+    let columns = [lobby_id(1).to_string(), generation, new.header.checksum.to_string(), record];
+    format!("({})", columns.map(|column| bytes(&column)).join(", "))
+}
+
+/// The rows of lobbies 1 (open), 2 (closed), 3 (private) and 4 (cannot be read). `bytes` writes hexadecimal bytes in the database's way.
+fn rows(bytes: impl Fn(&str) -> String) -> String {
+    let id = |number| bytes(&lobby_id(number).to_string());
     let row = |number: u8, public: bool, closed: bool| {
         let code = super::join_code(number).to_string();
         let body = match number {
@@ -39,11 +49,14 @@ fn rows(id: impl Fn(u8) -> String) -> String {
     format!(
         "INSERT INTO lobbies (id, version, join_code, public, name, members, max_members, connected, created_at, closed,
              last_event, body_format, body)
-         VALUES {}, {}, {}, {}",
+         VALUES {}, {}, {}, {};
+         INSERT INTO snapshots (lobby_id, generation, checksum, record) VALUES {}, {}",
         row(1, true, false),
         row(2, true, true),
         row(3, false, false),
-        row(4, true, false)
+        row(4, true, false),
+        snapshot_row(&bytes, 4),
+        snapshot_row(&bytes, 5)
     )
 }
 
@@ -60,7 +73,7 @@ async fn lobbies_of_a_file_before_the_query_are_found_and_so_are_their_members()
     let url = format!("sqlite://{}?mode=rwc", path.display());
     let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
     up_to_0003(sqlx::migrate!("../migrations/sqlite")).run(&mut connection).await.unwrap();
-    let rows = rows(|number| format!("x'{}'", lobby_id(number)));
+    let rows = rows(|hex| format!("x'{hex}'"));
     connection.execute(AssertSqlSafe(rows)).await.unwrap();
     connection
         .execute("UPDATE lobbies SET epoch = 1, writer = 0 WHERE id <> x'04040404040404040404040404040404'")
@@ -76,8 +89,13 @@ async fn lobbies_of_a_database_before_the_query_are_found_and_so_are_their_membe
     let database = database();
     let mut connection = sqlx::PgConnection::connect(&database.url()).await.unwrap();
     up_to_0003(sqlx::migrate!("../migrations/postgres")).run(&mut connection).await.unwrap();
-    let rows = rows(|number| format!("'\\x{}'", lobby_id(number)));
+    let rows = rows(|hex| format!("'\\x{hex}'"));
     connection.execute(AssertSqlSafe(rows)).await.unwrap();
+    let newest = "INSERT INTO newest_snapshots
+        SELECT DISTINCT ON (lobby_id) lobby_id, generation FROM snapshots ORDER BY lobby_id, generation DESC";
+    connection.execute(newest).await.unwrap();
+    let of_closed = "INSERT INTO newest_snapshots SELECT id, '\\x00' FROM lobbies WHERE closed";
+    connection.execute(of_closed).await.unwrap();
     connection.close().await.unwrap();
     let store = PostgresStore::open(&database.url(), Options::default()).await.unwrap();
     all_is_there(Arc::new(store)).await;
@@ -109,6 +127,11 @@ async fn all_is_there(store: Arc<dyn Store>) {
     assert_eq!(found().await, [lobby_id(1)]);
     let connected = store.connected_lobbies(None, 9).await.unwrap();
     assert_eq!(connected.iter().map(|lobby| lobby.id()).collect::<Vec<_>>(), [lobby_id(1), lobby_id(3)]);
+
+    let kept = super::snapshot(lobby_id(1), 0, 1, 5, b"old");
+    assert_eq!(store.latest_snapshot(lobby_id(1)).await.unwrap(), Some((kept.header, kept.record)));
+    let next = super::deltas::delta(lobby_id(1), 0, (1, 5), (1, 6), b"new");
+    assert_eq!(super::deltas::put_delta(&*store, next).await, Ok(()));
 
     apply(&*store, lobby_id(1), leave(2, ConnectionId(2)), NOW).await;
     apply(&*store, lobby_id(3), leave(1, ConnectionId(0)), NOW).await;

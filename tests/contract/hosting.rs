@@ -2,13 +2,14 @@
 
 use reqwest::Method;
 use serde_json::json;
-use tests::service::{TestPlayer, TestService, record};
+use tests::service::{TestPlayer, TestService, delta_record, record};
 
 use crate::Scene;
 use crate::book::{Ask, Book};
 
 pub(crate) async fn provoke(book: &mut Book, service: &TestService) {
     snapshots(book, service).await;
+    deltas(book, service).await;
     elections(book, service).await;
     relays(book, service).await;
 }
@@ -32,6 +33,31 @@ async fn snapshots(book: &mut Book, service: &TestService) {
     let fetched = book.send(service, of("fetch_snapshot", &scene.guest)).await.expect_status(200);
     let known = of("fetch_snapshot", &scene.guest).header("if-none-match", fetched.etag.unwrap());
     book.expect(service, "304", known).await;
+}
+
+async fn deltas(book: &mut Book, service: &TestService) {
+    let scene = Scene::new(service, json!({})).await;
+    let of = |operation: &str, player: &TestPlayer| Ask::of(operation).by(player).at(scene.lobby.id);
+    let patch = |player, record| of("patch_snapshot", player).bytes("application/octet-stream", record);
+    let next = delta_record((1, 5), (1, 6), b"next");
+    book.expect(service, "delta_base_missing", patch(&scene.host, next.clone())).await;
+    service.put_snapshot(&scene.host, scene.lobby.id, record(1, 5, b"whole")).await.expect_status(200);
+    book.expect(service, "200", patch(&scene.host, next.clone())).await;
+    book.expect(service, "malformed", patch(&scene.host, record(1, 7, b"no delta"))).await;
+    book.expect(service, "not_found", patch(&scene.other, next.clone())).await;
+    book.expect(service, "not_host", patch(&scene.guest, next.clone())).await;
+    book.expect(service, "stale_epoch", patch(&scene.host, delta_record((1, 6), (9, 7), b""))).await;
+    book.expect(service, "stale_snapshot", patch(&scene.host, delta_record((1, 4), (1, 5), b""))).await;
+    book.expect(service, "sequence_conflict", patch(&scene.host, delta_record((1, 5), (1, 6), b"another"))).await;
+    let mut flipped = next;
+    *flipped.last_mut().unwrap() ^= 1;
+    book.expect(service, "checksum_mismatch", patch(&scene.host, flipped)).await;
+    let closed = Scene::closed(service).await;
+    let late = |operation: &str, record| {
+        Ask::of(operation).by(&closed.host).at(closed.lobby.id).bytes("application/octet-stream", record)
+    };
+    book.expect(service, "lobby_closed", late("put_snapshot", record(1, 1, b"late"))).await;
+    book.expect(service, "lobby_closed", late("patch_snapshot", delta_record((1, 1), (1, 2), b"late"))).await;
 }
 
 async fn elections(book: &mut Book, service: &TestService) {

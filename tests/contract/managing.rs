@@ -37,12 +37,13 @@ pub(crate) async fn provoke(book: &mut Book, service: &TestService) {
 async fn for_hosts(book: &mut Book, service: &TestService) {
     let scene = Scene::new(service, json!({})).await;
     let closed = Scene::closed(service).await;
-    let operations: [(&str, Manage<'_>); 7] = [
+    let operations: [(&str, Manage<'_>); 8] = [
         ("200", &|scene, player, epoch| in_body("update_lobby", scene, player, epoch, json!({"change": {}}))),
         ("200", &|scene, player, epoch| in_body("rotate_code", scene, player, epoch, json!({}))),
         ("201", &|scene, player, epoch| in_body("ban", scene, player, epoch, json!({"player": NOBODY}))),
         ("204", &|scene, player, epoch| in_query(Ask::of("unban").by(player).at(scene.lobby.id).player(NOBODY), epoch)),
         ("204", &|scene, player, epoch| in_query(Ask::of("kick").by(player).at(scene.lobby.id).seat(2), epoch)),
+        ("202", &|scene, player, epoch| in_body("hand_over", scene, player, epoch, json!({"to": 1}))),
         ("200", &|scene, player, epoch| in_body("transfer", scene, player, epoch, json!({"to": 1}))),
         ("204", &|scene, player, epoch| in_query(Ask::of("close_lobby").by(player).at(scene.lobby.id), epoch)),
     ];
@@ -120,11 +121,20 @@ async fn bans(book: &mut Book, service: &TestService) {
 
 async fn transfers(book: &mut Book, service: &TestService) {
     let scene = Scene::new(service, json!({})).await;
-    let transfer = |to: Value| in_body("transfer", &scene, &scene.host, Some(1), json!({"to": to}));
-    book.expect(service, "not_eligible", transfer(json!(0))).await;
+    let to = |operation: &str, to: Value| in_body(operation, &scene, &scene.host, Some(1), json!({"to": to}));
+    for operation in ["transfer", "hand_over"] {
+        book.expect(service, "not_eligible", to(operation, json!(0))).await;
+    }
     let path = format!("/v1/lobbies/{}/members/1", scene.lobby.id);
     service.call(&scene.guest, reqwest::Method::PATCH, &path, json!({"can_host": false})).await.expect_status(200);
-    book.expect(service, "nobody_eligible", transfer(Value::Null)).await;
+    for operation in ["transfer", "hand_over"] {
+        book.expect(service, "nobody_eligible", to(operation, Value::Null)).await;
+    }
+    let elected = Scene::new(service, json!({})).await;
+    let path = format!("/v1/lobbies/{}/transfer", elected.lobby.id);
+    service.post(&elected.host, &path, json!({"epoch": 1, "to": 1})).await.expect_status(200);
+    let early = in_body("hand_over", &elected, &elected.guest, Some(2), json!({"to": 0}));
+    book.expect(service, "no_host", early).await;
 }
 
 async fn bulk(book: &mut Book, service: &TestService) {

@@ -6,6 +6,7 @@ pub mod history;
 pub mod hostile;
 pub mod issuer;
 pub mod operator;
+pub mod player;
 pub mod postgres;
 pub mod service;
 pub mod signer;

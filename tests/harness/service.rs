@@ -11,7 +11,7 @@ use lobby_service::store::Store;
 use protocol::id::{ConnectionId, EventSeq, HostEpoch, LobbyId, PeerKey};
 use protocol::message::{ClientMessage, Event, EventBody, LobbyView, NewsForm, ServerMessage};
 use protocol::objects::ObjectTable;
-use protocol::snapshot::{Body, Generation, Snapshot};
+use protocol::snapshot::{Body, Generation, Snapshot, write_delta};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -288,6 +288,18 @@ impl TestService {
         .await
     }
 
+    /// Uploads a delta record.
+    pub async fn put_delta(&self, player: &TestPlayer, lobby: LobbyId, record: Vec<u8>) -> Answer {
+        self.send(|client, service| {
+            client
+                .patch(service.url("http", &format!("/v1/lobbies/{lobby}/snapshot")))
+                .bearer_auth(&player.token)
+                .header("content-type", "application/octet-stream")
+                .body(record)
+        })
+        .await
+    }
+
     /// Announces a snapshot of so many bytes and sends none of it. Returns the head of the answer: that the service is ready for
     /// them, or why not.
     ///
@@ -475,6 +487,18 @@ pub fn record(epoch: u64, seq: u64, state: &[u8]) -> Vec<u8> {
         seats: Vec::new(),
         objects: ObjectTable::default(),
         state: state.to_vec(),
+        ledger: Default::default(),
+        changes: Vec::new(),
     };
     Snapshot { generation, tick: seq, elapsed_us: seq, body }.encode().expect("it is small enough")
+}
+
+/// A delta record that leads from one epoch and number to another.
+///
+/// # Panics
+/// If it is too large.
+#[must_use]
+pub fn delta_record(base: (u64, u64), to: (u64, u64), difference: &[u8]) -> Vec<u8> {
+    let generation = |(epoch, seq)| Generation { epoch: HostEpoch(epoch), seq };
+    write_delta(0, generation(base), generation(to), to.1, to.1, difference).expect("it is small enough")
 }

@@ -11,14 +11,19 @@ mod attendance;
 mod checker;
 mod commits;
 mod faults;
+mod game;
+mod history;
+mod hosting;
 mod instance;
 mod lease;
+mod links;
 mod network;
 mod news;
 mod outcomes;
 mod peer;
 mod service;
 mod sockets;
+mod takeover;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -34,6 +39,7 @@ use protocol::time::Timestamp;
 use attendance::Attendance;
 use checker::Checker;
 use faults::Faults;
+use history::History;
 use network::{Network, Node};
 use peer::{Peer, PeerItem};
 use service::{Service, ServiceItem};
@@ -178,12 +184,61 @@ stats! {
     datagrams_late,
     /// Winners that took too long to restore, on purpose.
     slow_restores,
+    /// Links to the successor that were up.
+    standby_links,
+    /// Links that were there when their successor was elected.
+    standby_links_taken,
+    /// Links to the successor that broke.
+    standby_links_cut,
+    /// Elected members that went on from what their host had kept warm.
+    takeovers_warm,
+    /// Elected members that went on from what an earlier host had given them, or they had given as one.
+    takeovers_from_own,
+    /// Elected members that went on from the lobby's state.
+    takeovers_from_lobby,
+    /// Elected members that went on from another member's state.
+    takeovers_from_members,
+    /// Hosts and their successors killed together.
+    host_and_successor_killed,
+    /// Elections of another than the successor.
+    others_elected,
+    /// Messages to a host that were said again.
+    inputs_replayed,
+    /// Messages of a host that were said again.
+    outputs_replayed,
+    /// Welcomes that took back what an old host had said.
+    taken_back,
+    /// Welcomes after which something will never be heard.
+    never_heard,
+    /// Times that a host was told that inputs are lost.
+    inputs_lost_told,
+    /// Times that a game had to wait because a journal was full.
+    journals_full,
+    /// States sent whole to a successor.
+    states_sent_whole,
+    /// States sent as differences.
+    deltas_sent,
+    /// Times that a successor wanted a whole state.
+    states_wanted,
+    /// Messages that were released once their state was durable.
+    after_stable_released,
+    /// Hand-overs that began.
+    hand_overs_begun,
+    /// Hand-overs that the lobby committed.
+    hand_overs_committed,
+    /// Hand-overs given up because the successor was gone.
+    hand_overs_without_successor,
+    /// Hand-overs given up because they took too long.
+    hand_overs_too_late,
+    /// Hand-overs that the lobby refused.
+    hand_overs_refused,
+    /// Hand-overs that were cancelled.
+    hand_overs_cancelled,
     /// Runs that ended with everybody in one game.
     ends_in_one_game,
 }
 
 /// Something that happens at a time.
-#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 enum Item {
     Peer { peer: usize, process: u32, item: PeerItem },
     Service { instance: usize, item: ServiceItem },
@@ -233,6 +288,7 @@ pub struct Sim {
     peers: Vec<Peer>,
     faults: Faults,
     checker: Checker,
+    history: History,
     attendance: Attendance,
     stats: Stats,
     verbose: bool,
@@ -287,6 +343,7 @@ impl Sim {
             peers,
             faults,
             checker: Checker::default(),
+            history: History::default(),
             stats: Stats::default(),
             verbose,
             rng,

@@ -68,6 +68,15 @@ impl Cluster {
         Server::start("lobby-service", command, &self.guardian)
     }
 
+    /// As [`Self::service`], without limits.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub fn service_without_limits(&self) -> Result<Server, ClusterError> {
+        let command = self.command("lobby-service", &["--listen", ANY_PORT, "--relay-listen", ANY_PORT, NO_LIMITS]);
+        Server::start("lobby-service", command, &self.guardian)
+    }
+
     /// Starts a lobby service without a relay and without limits at this port of this machine, on this database. All that are started so share the
     /// key in the cluster's folder; the first one makes it.
     ///

@@ -24,6 +24,10 @@ usage: cargo xtask COMMAND   (on Linux and macOS; on Windows, in WSL)
                   measure the lobby service beside the least that an axum program can do
   bench hostile [--quick]
                   measure what well-behaved clients notice of slow-loris, sockets that never read, and bodies over the limit
+  bench snapshot [--quick]
+                  measure what snapshots and deltas take, in CPU time and bytes, beside plain zstd, zstd with a dictionary, and a copy
+  bench migration [--all] [--row N] [--runs N]
+                  measure for how long games of eight processes stand still when their host dies, falls silent or hands over
   api-fuzz [--examples N] [--database sqlite|postgres|both|memory] [--seed N]
                   try the API with thousands of requests that its description allows, and others that it does not
   openapi         write openapi/*.json and deploy/understudy.example.toml anew
@@ -42,7 +46,7 @@ fn main() -> ExitCode {
         ["lint"] => checks::lint(),
         ["sim", seed] => checks::simulate(seed),
         ["chaos-store", options @ ..] => checks::chaos_store(options),
-        ["bench", name @ ("lobby" | "hostile"), options @ ..] => bench::bench(name, options),
+        ["bench", name @ ("lobby" | "hostile" | "snapshot" | "migration"), options @ ..] => bench::bench(name, options),
         ["api-fuzz", options @ ..] => api_fuzz::run(options),
         ["openapi"] => checks::openapi(),
         ["ci"] => checks::lint().and_then(|()| checks::test(&[])).and_then(|()| demo::run(&["--quiet"])),

@@ -41,13 +41,18 @@ pub(super) struct KeptSnapshot {
     seq: u64,
     /// The size of its record.
     bytes: u64,
+    /// Deltas on it.
+    deltas: u64,
+    /// The size of their records together.
+    delta_bytes: u64,
     /// BLAKE3-256 of its content.
     checksum: Checksum,
 }
 
 impl From<StoredSnapshot> for KeptSnapshot {
-    fn from(StoredSnapshot { generation, checksum, bytes }: StoredSnapshot) -> Self {
-        Self { epoch: generation.epoch, seq: generation.seq, bytes, checksum }
+    fn from(stored: StoredSnapshot) -> Self {
+        let StoredSnapshot { generation, checksum, bytes, deltas, delta_bytes } = stored;
+        Self { epoch: generation.epoch, seq: generation.seq, bytes, deltas, delta_bytes, checksum }
     }
 }
 

@@ -59,6 +59,15 @@ pub(super) struct IfNoneMatch {
     if_none_match: String,
 }
 
+/// A read of what is newer.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct NewerThan {
+    /// The newest generation that the caller has: its epoch and its number with a point between them, as `3.17`.
+    #[param(required = false, pattern = r"^[0-9]{1,19}\.[0-9]{1,19}$")]
+    newer_than: String,
+}
+
 /// A request that is one request however often it is sent.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Header)]

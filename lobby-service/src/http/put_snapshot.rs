@@ -8,9 +8,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use futures_util::StreamExt;
 use protocol::error::ErrorCode;
-use protocol::id::Checksum;
+use protocol::id::{Checksum, LobbyId, PlayerId};
 use protocol::limits;
-use protocol::snapshot::Generation;
+use protocol::snapshot::{Generation, Header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -30,10 +30,16 @@ pub(super) struct Stored {
     checksum: Checksum,
 }
 
+impl From<Header> for Stored {
+    fn from(Header { generation, tick, checksum, .. }: Header) -> Self {
+        Self { generation, tick, checksum }
+    }
+}
+
 /// Store the game.
 ///
-/// The host's snapshot record; durable once answered. The same one again is taken; an older one, and one of an older host,
-/// never.
+/// The host's snapshot record; durable once answered. It takes the place of the snapshot before it and of the deltas on that. The
+/// same one again is taken; an older one, and one of an older host, never.
 #[utoipa::path(
     put, path = "/v1/lobbies/{id}/snapshot", tag = "hosting", security(("access_token" = [])),
     params(parameters::OfLobby),
@@ -49,11 +55,20 @@ pub(super) async fn put_snapshot(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Stored>, Problem> {
-    check(&headers)?;
-    let upload = service.begin_upload(player, id).await?;
-    let upload = receive(body, upload).await?;
-    let header = upload.store().await?;
-    Ok(Json(Stored { generation: header.generation, tick: header.tick, checksum: header.checksum }))
+    let upload = received(&service, player, id, &headers, body).await?;
+    Ok(Json(upload.store().await?.into()))
+}
+
+/// A record of a member, once all of it has come.
+pub(super) async fn received(
+    service: &Arc<Service>,
+    player: PlayerId,
+    id: LobbyId,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Upload, Problem> {
+    check(headers)?;
+    receive(body, service.begin_upload(player, id).await?).await
 }
 
 /// Refuses what would not be taken before it is received.

@@ -39,6 +39,7 @@ const REFUSALS: &[(&str, &[&[E]])] = &[
     ("ban", &[&OF_HOSTS, &[E::Forbidden, E::Invalid, E::QuotaExceeded]]),
     ("unban", &[&OF_HOSTS, &[E::Forbidden]]),
     ("transfer", &[&OF_HOSTS, &[E::Forbidden, E::NotEligible, E::NobodyEligible]]),
+    ("hand_over", &[&OF_HOSTS, &[E::Forbidden, E::NotEligible, E::NobodyEligible, E::NoHost]]),
     ("rotate_code", &[&OF_HOSTS, &[E::Forbidden]]),
     (
         "bulk",
@@ -56,20 +57,8 @@ const REFUSALS: &[(&str, &[&[E]])] = &[
     ("leave", &[&[E::NotFound, E::LobbyClosed]]),
     ("heartbeat", &[&[E::NotFound, E::LobbyClosed, E::SeatTaken, E::Invalid]]),
     ("ready", &[&[E::NotFound, E::NotHost, E::StaleEpoch, E::LobbyClosed]]),
-    (
-        "put_snapshot",
-        &[&[
-            E::Malformed,
-            E::NotFound,
-            E::NotHost,
-            E::StaleEpoch,
-            E::StaleSnapshot,
-            E::SequenceConflict,
-            E::TooLarge,
-            E::UnsupportedMediaType,
-            E::ChecksumMismatch,
-        ]],
-    ),
+    ("put_snapshot", &[&UPLOAD]),
+    ("patch_snapshot", &[&UPLOAD, &[E::DeltaBaseMissing]]),
     ("fetch_snapshot", &[&[E::NotFound]]),
     ("election", &[&[E::NotFound]]),
     ("relay_token", &[&[E::NotFound, E::LobbyClosed]]),
@@ -81,6 +70,19 @@ const REFUSALS: &[(&str, &[&[E]])] = &[
     ("readiness", &[]),
 ];
 
+/// What a host's record can be refused for.
+const UPLOAD: [E; 10] = [
+    E::Malformed,
+    E::NotFound,
+    E::NotHost,
+    E::StaleEpoch,
+    E::StaleSnapshot,
+    E::SequenceConflict,
+    E::LobbyClosed,
+    E::TooLarge,
+    E::UnsupportedMediaType,
+    E::ChecksumMismatch,
+];
 /// What a newcomer can be refused for.
 const JOIN: [E; 6] = [E::NotFound, E::Invalid, E::LobbyFull, E::LobbyLocked, E::BuildMismatch, E::SeatTaken];
 

@@ -74,9 +74,9 @@ classes! {
     Heartbeat = "heartbeat", "player", 5 / 1, 10, "signs of life";
     Reconnect = "reconnect", "player", 1 / 1, 5, "taking a seat back";
     Events = "events", "player", 5 / 1, 20, "event sockets opened, and tickets for them";
-    Upload = "snapshot-upload", "player", 40 / 1, 40, "snapshots stored";
+    Upload = "snapshot-upload", "player", 40 / 1, 40, "snapshots and deltas stored";
     Download = "snapshot-download", "player", 5 / 1, 20, "snapshots fetched";
-    Migration = "migration", "player", 20 / 1, 50, "ready, transfer, relay tokens, host grants";
+    Migration = "migration", "player", 20 / 1, 50, "ready, transfer, hand-over, relay tokens, host grants";
     JoinFailuresAddress = "join-failures-address", "address", 5 / 60, 5, "wrong join codes and passwords";
     JoinFailuresPlayer = "join-failures-player", "player", 10 / 600, 10, "wrong join codes and passwords";
     JoinFailures = "join-failures", "everybody", 20 / 1, 20, "wrong join codes and passwords";
@@ -122,9 +122,10 @@ impl Class {
             ("POST", "/v1/lobbies/{id}/heartbeat") => Self::Heartbeat,
             ("POST", "/v1/lobbies/{id}/reconnect") => Self::Reconnect,
             ("GET", "/v1/lobbies/{id}/events") | ("POST", "/v1/lobbies/{id}/ticket") => Self::Events,
-            ("PUT", "/v1/lobbies/{id}/snapshot") => Self::Upload,
+            ("PUT" | "PATCH", "/v1/lobbies/{id}/snapshot") => Self::Upload,
             ("GET" | "HEAD", "/v1/lobbies/{id}/snapshot") => Self::Download,
             ("POST", "/v1/lobbies/{id}/ready" | "/v1/lobbies/{id}/transfer") => Self::Migration,
+            ("POST", "/v1/lobbies/{id}/hand-over") => Self::Migration,
             ("POST", "/v1/lobbies/{id}/relay-token" | "/v1/lobbies/{id}/host-grant") => Self::Migration,
             _ => return None,
         })

@@ -218,6 +218,7 @@ impl Service {
             | Command::Ban { .. }
             | Command::Unban { .. }
             | Command::Replace { .. }
+            | Command::AskHandOver { .. }
             | Command::RotateCode { .. }
             | Command::Close { .. }
             | Command::Bulk(_)

@@ -198,6 +198,21 @@ impl Service {
         self.execute(id, Command::Replace { by, to }).await
     }
 
+    /// Asks the host to prepare another member and to make it host.
+    ///
+    /// # Errors
+    /// [`protocol::error::Rejection::NotEligible`]; [`protocol::error::Rejection::NoHost`]; as [`Self::update`].
+    pub async fn ask_hand_over(
+        self: &Arc<Self>,
+        asker: Asker,
+        id: LobbyId,
+        epoch: Option<HostEpoch>,
+        to: Option<ConnectionId>,
+    ) -> Result<Arc<Lobby>, Error> {
+        let by = self.actor(asker, id, epoch).await?;
+        self.execute(id, Command::AskHandOver { by, to }).await
+    }
+
     /// Gives a lobby another join code.
     ///
     /// # Errors

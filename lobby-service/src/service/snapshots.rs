@@ -9,18 +9,21 @@ use bytes::{Bytes, BytesMut};
 use protocol::id::{Checksum, LobbyId, PlayerId};
 use protocol::limits;
 use protocol::presence::Seat;
-use protocol::snapshot::{Generation, Header, SnapshotError};
+use protocol::snapshot::{DeltaHeader, Generation, Header, SnapshotError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Error, Service, to_the_end};
 use crate::migrations::Fetch;
-use crate::store::{NewSnapshot, SnapshotRefusal};
+use crate::store::{NewDelta, NewSnapshot, SnapshotRefusal};
 use crate::writer::Unsaved;
 
 /// Bytes of all snapshots that are being received: sixteen of the largest.
 const RECEIVED_BYTES_MAX: usize = 16 * limits::SNAPSHOT_BYTES_MAX;
 /// Bytes of all snapshots that are being sent, each counted once, whoever reads it.
 const SENT_BYTES_MAX: usize = 16 * limits::SNAPSHOT_BYTES_MAX;
+
+/// Bytes of a snapshot and its deltas: as much room is needed to read them.
+const CHAIN_BYTES_MAX: usize = 2 * limits::SNAPSHOT_BYTES_MAX;
 
 /// Bytes that are checked without making way for others: about 0.1 ms.
 const CHECKED_AT_ONCE: usize = 256 * 1024;
@@ -86,7 +89,7 @@ impl Service {
         Ok(Upload { service: Arc::clone(self), seat, record: BytesMut::new(), room: None })
     }
 
-    /// The newest snapshot, for a member, unless it is the one that the caller has already.
+    /// The newest snapshot with its deltas, for a member, unless the caller knows it already. What it knows is not read.
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is none, and for others; [`Error::Busy`] while too many are read; the store's.
@@ -94,7 +97,7 @@ impl Service {
         &self,
         player: PlayerId,
         id: LobbyId,
-        known: impl Fn(&Checksum) -> bool,
+        known: impl Fn(Generation, &Checksum) -> bool,
     ) -> Result<Fetched, Error> {
         let (lobby, connection) = self.lobby_of(id, player).await?;
         let (epoch, at) = (lobby.epoch(), self.clock.now());
@@ -103,19 +106,54 @@ impl Service {
         };
         let newest = self.stored(self.store.newest_snapshot(id).await)?;
         let (generation, checksum) = newest.ok_or(Error::NotFound)?;
-        if known(&checksum) {
+        if known(generation, &checksum) {
             return Ok(Fetched::Known(checksum));
         }
         if let Some((header, record)) = self.snapshots.shared(id, generation) {
             fetched(header.generation, record.len());
-            return Ok(Fetched::Record(header, record));
+            return Ok(Fetched::Records(header, record));
         }
-        let room = Arc::clone(&self.snapshots.sent).try_acquire_many_owned(limits::SNAPSHOT_BYTES_MAX as u32);
+        let room = Arc::clone(&self.snapshots.sent).try_acquire_many_owned(CHAIN_BYTES_MAX as u32);
         let room = room.map_err(|_| Error::Busy)?;
         // It may be a newer one by now.
         let (header, record) = self.stored(self.store.latest_snapshot(id).await)?.ok_or(Error::NotFound)?;
         fetched(header.generation, record.len());
-        Ok(Fetched::Record(header, self.snapshots.share(id, header, record, room)))
+        Ok(Fetched::Records(header, self.snapshots.share(id, header, record, room)))
+    }
+}
+
+impl Service {
+    /// Stores a snapshot whose header was checked against its record, together with whatever else is to be stored at that time.
+    ///
+    /// # Errors
+    /// Why it is refused; [`Error::Busy`] while too many wait; the store's.
+    pub async fn save_snapshot(&self, snapshot: NewSnapshot) -> Result<(), Error> {
+        let (bytes, began) = (snapshot.record.len(), Instant::now());
+        self.ended(self.new_snapshots.save(snapshot).await)?;
+        self.metrics.snapshot_stored(bytes, began.elapsed());
+        Ok(())
+    }
+
+    /// The same for a delta.
+    ///
+    /// # Errors
+    /// As [`Self::save_snapshot`].
+    pub async fn save_delta(&self, delta: NewDelta) -> Result<(), Error> {
+        let (bytes, began) = (delta.record.len(), Instant::now());
+        // Ids are drawn at random, or hashes.
+        let [.., number] = *delta.lobby.as_bytes();
+        let lane = &self.new_deltas[usize::from(number) % self.new_deltas.len()];
+        self.ended(lane.save(delta).await)?;
+        self.metrics.delta_stored(bytes, began.elapsed());
+        Ok(())
+    }
+
+    fn ended(&self, end: Result<Result<(), SnapshotRefusal>, Unsaved>) -> Result<(), Error> {
+        match end {
+            Ok(stored) => Ok(stored?),
+            Err(Unsaved::Full) => Err(Error::Busy),
+            Err(Unsaved::Store(error)) => Ok(self.stored(Err(error))?),
+        }
     }
 }
 
@@ -124,8 +162,8 @@ impl Service {
 pub enum Fetched {
     /// The caller has it.
     Known(Checksum),
-    /// What it says of itself, and all of it.
-    Record(Header, Bytes),
+    /// All records, one after the other, and what the last of them says of itself.
+    Records(Header, Bytes),
 }
 
 impl Snapshots {
@@ -137,7 +175,7 @@ impl Snapshots {
     }
 
     fn share(&self, id: LobbyId, header: Header, record: Bytes, mut room: OwnedSemaphorePermit) -> Bytes {
-        drop(room.split(limits::SNAPSHOT_BYTES_MAX.saturating_sub(record.len())));
+        drop(room.split(CHAIN_BYTES_MAX.saturating_sub(record.len())));
         let sent = Arc::new(Sent { record, _room: room });
         let mut sending = lock(&self.sending);
         sending.retain(|_, (_, sent)| sent.strong_count() > 0);
@@ -175,30 +213,38 @@ impl Upload {
     pub(crate) async fn store(mut self) -> Result<Header, Error> {
         to_the_end(async move {
             let ((lobby, connection), record) = (self.seat, self.record.split().freeze());
-            let header = checked(record.clone()).await.map_err(SnapshotRefusal::from)?;
-            let snapshot = NewSnapshot { lobby, connection, header, record };
-            let (bytes, began) = (snapshot.record.len(), Instant::now());
-            match self.service.new_snapshots.save(snapshot).await {
-                Ok(stored) => {
-                    stored?;
-                    self.service.metrics.snapshot_stored(bytes, began.elapsed());
-                    Ok(header)
-                }
-                Err(Unsaved::Full) => Err(Error::Busy),
-                Err(Unsaved::Store(error)) => Ok(self.service.stored(Err(error))?),
-            }
+            let header = checked(record.clone(), Header::check).await?;
+            self.service.save_snapshot(NewSnapshot { lobby, connection, header, record }).await?;
+            Ok(header)
+        })
+        .await
+    }
+
+    /// Stores what has come as a delta. Returns what it leads to.
+    ///
+    /// # Errors
+    /// Why it is refused; the store's.
+    pub(crate) async fn store_delta(mut self) -> Result<Header, Error> {
+        to_the_end(async move {
+            let ((lobby, connection), record) = (self.seat, self.record.split().freeze());
+            let header = checked(record.clone(), DeltaHeader::check).await?;
+            self.service.save_delta(NewDelta { lobby, connection, header, record }).await?;
+            Ok(header.leads_to)
         })
         .await
     }
 }
 
 /// Checks a record against its checksum: a large one takes a while, in which others go on.
-async fn checked(record: Bytes) -> Result<Header, SnapshotError> {
+async fn checked<H: Send + 'static>(
+    record: Bytes,
+    check: fn(&[u8]) -> Result<H, SnapshotError>,
+) -> Result<H, SnapshotRefusal> {
     if record.len() < CHECKED_AT_ONCE {
-        return Header::check(&record);
+        return Ok(check(&record)?);
     }
-    let checked = tokio::task::spawn_blocking(move || Header::check(&record)).await;
-    checked.unwrap_or(Err(SnapshotError::Unknown))
+    let checked = tokio::task::spawn_blocking(move || check(&record)).await;
+    Ok(checked.unwrap_or(Err(SnapshotError::Unknown))?)
 }
 
 impl Drop for Upload {
@@ -223,7 +269,7 @@ mod tests {
         let id = LobbyId::from_bytes([1; 16]);
         let generation = Generation { epoch: protocol::id::HostEpoch(1), seq: 1 };
         let header = Header { generation, tick: 0, elapsed_us: 0, checksum: Checksum::from_bytes([0; 32]) };
-        let room = || Arc::clone(&snapshots.sent).try_acquire_many_owned(limits::SNAPSHOT_BYTES_MAX as u32);
+        let room = || Arc::clone(&snapshots.sent).try_acquire_many_owned(CHAIN_BYTES_MAX as u32);
         let first = snapshots.share(id, header, Bytes::from(vec![7; 1000]), room().unwrap());
         let (_, second) = snapshots.shared(id, generation).unwrap();
         assert_eq!(first.as_ptr(), second.as_ptr());
@@ -232,7 +278,7 @@ mod tests {
         let newer = Generation { seq: 2, ..generation };
         assert!(snapshots.shared(id, newer).is_none(), "there is a newer one");
         assert!(snapshots.shared(id, generation).is_some());
-        let others: Vec<_> = (0..15).map(|_| room().unwrap()).collect();
+        let others: Vec<_> = (0..7).map(|_| room().unwrap()).collect();
         assert!(room().is_err(), "full");
         drop((second, others));
         assert!(snapshots.shared(id, generation).is_none());

@@ -127,9 +127,10 @@ fn verdict(room: &mut Room, now: Instant) -> Option<Verdict> {
     verdict
 }
 
-/// The time for which a timer is to be started: one a lobby at a time.
+/// The time for which a timer is to be started, unless one that ends sooner is running.
 fn arm(room: &mut Room, now: Instant) -> Option<Instant> {
-    let at = room.suspicion.poll_timeout().filter(|&at| room.armed.is_none() && at > now)?;
+    let is_sooner = |at: &Instant| *at > now && room.armed.is_none_or(|armed| *at < armed);
+    let at = room.suspicion.poll_timeout().filter(is_sooner)?;
     room.armed = Some(at);
     Some(at)
 }

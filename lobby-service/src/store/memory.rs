@@ -19,8 +19,8 @@ use protocol::snapshot::{Generation, Header};
 use protocol::time::Timestamp;
 
 use super::{
-    Change, Membership, NewSnapshot, Newer, Player, RefreshHash, Renewal, Rotation, SnapshotRefusal, Store, StoreError,
-    Written,
+    Change, Membership, NewDelta, NewSnapshot, Newer, Player, RefreshHash, Renewal, Rotation, SnapshotRefusal, Store,
+    StoreError, Written,
 };
 use crate::auth::api_key::{ApiKeyId, StoredApiKey};
 use crate::clock::wall;
@@ -109,6 +109,11 @@ impl Store for MemoryStore {
     async fn put_snapshots(&self, snapshots: &[NewSnapshot]) -> Result<Vec<Result<(), SnapshotRefusal>>, StoreError> {
         let mut tables = self.tables();
         Ok(snapshots.iter().map(|snapshot| tables.put_snapshot(snapshot)).collect())
+    }
+
+    async fn put_deltas(&self, deltas: &[NewDelta]) -> Result<Vec<Result<(), SnapshotRefusal>>, StoreError> {
+        let mut tables = self.tables();
+        Ok(deltas.iter().map(|delta| tables.put_delta(delta)).collect())
     }
 
     async fn newest_snapshot(&self, lobby: LobbyId) -> Result<Option<(Generation, Checksum)>, StoreError> {

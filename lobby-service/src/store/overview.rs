@@ -16,6 +16,10 @@ pub struct StoredSnapshot {
     pub checksum: Checksum,
     /// The size of its record.
     pub bytes: u64,
+    /// Deltas on it.
+    pub deltas: u64,
+    /// The size of their records together.
+    pub delta_bytes: u64,
 }
 
 /// An instance that lives, or whose members somebody still has to look after.

@@ -7,6 +7,7 @@
 
 mod api_keys;
 mod connect;
+mod deltas;
 mod instances;
 mod lobbies;
 mod notify;
@@ -30,8 +31,8 @@ use protocol::time::Timestamp;
 
 use super::sql::Unreadable;
 use super::{
-    Change, Listener, Membership, NewSnapshot, Newer, Player, RefreshHash, Renewal, Rotation, SnapshotRefusal, Store,
-    StoreError, Written,
+    Change, Listener, Membership, NewDelta, NewSnapshot, Newer, Player, RefreshHash, Renewal, Rotation,
+    SnapshotRefusal, Store, StoreError, Written,
 };
 use crate::auth::api_key::{ApiKeyId, StoredApiKey};
 pub use connect::Options;
@@ -113,12 +114,16 @@ impl Store for PostgresStore {
         self.store_snapshots(snapshots).await
     }
 
+    async fn put_deltas(&self, deltas: &[NewDelta]) -> Result<Vec<Result<(), SnapshotRefusal>>, StoreError> {
+        self.store_deltas(deltas).await
+    }
+
     async fn newest_snapshot(&self, lobby: LobbyId) -> Result<Option<(Generation, Checksum)>, StoreError> {
         self.newest_generation(lobby).await
     }
 
     async fn latest_snapshot(&self, lobby: LobbyId) -> Result<Option<(Header, Bytes)>, StoreError> {
-        self.newest_record(lobby).await
+        self.newest_records(lobby).await
     }
 
     async fn register(&self, instance: InstanceId, term: Duration) -> Result<Renewal, StoreError> {

@@ -1,20 +1,20 @@
 //! What both databases share: how values stand in columns, and what their errors mean.
 
 pub(super) mod identity;
+pub(super) mod snapshots;
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use protocol::commit::Version;
-use protocol::id::{Checksum, ConnectionId, EventSeq, HostEpoch, InstanceId, LobbyId, PlayerId, RequestKey};
+use protocol::id::{ConnectionId, EventSeq, InstanceId, LobbyId, PlayerId, RequestKey};
 use protocol::limits;
 use protocol::lobby::Lobby;
 use protocol::lobby::listing::Listing;
 use protocol::message::Event;
-use protocol::snapshot::{Generation, Header};
 use protocol::time::Timestamp;
 
-use super::overview::{StoredInstance, StoredSnapshot};
+use super::overview::StoredInstance;
 use super::{Change, MEMBERSHIPS_MAX, Membership, Newer, StoreError, closed_at, moves};
 
 /// The format of `lobbies.body` that this build writes and reads.
@@ -72,23 +72,6 @@ pub(super) fn read_lobby(format: i32, body: &str) -> Result<Lobby, StoreError> {
         return Err(corrupt("lobby", format!("format {format} is not known to this build")));
     }
     serde_json::from_str(body).map_err(|error| corrupt("lobby", error))
-}
-
-/// Epoch and number, each 8 bytes big-endian, so that newer ones sort behind older ones.
-pub(super) fn generation_key(generation: Generation) -> [u8; 16] {
-    (u128::from(generation.epoch.0) << 64 | u128::from(generation.seq)).to_be_bytes()
-}
-
-pub(super) fn read_generation(key: &[u8], checksum: &[u8]) -> Result<(Generation, Checksum), StoreError> {
-    let key = u128::from_be_bytes(id("snapshot", key)?);
-    let generation = Generation { epoch: HostEpoch((key >> 64) as u64), seq: key as u64 };
-    Ok((generation, Checksum::from_bytes(id("snapshot", checksum)?)))
-}
-
-/// A stored record, checked as it was when it came.
-pub(super) fn read_record(record: Vec<u8>) -> Result<(Header, bytes::Bytes), StoreError> {
-    let header = Header::check(&record).map_err(|error| corrupt("snapshot", error))?;
-    Ok((header, record.into()))
 }
 
 /// A page of lobbies starts after this key: every id is longer than nothing, and so comes after it.
@@ -157,18 +140,8 @@ pub(super) fn following(
     Ok(Some(events.collect::<Result<_, _>>()?).filter(|_| follows))
 }
 
-/// Parameters: the lobby.
-pub(super) const SNAPSHOTS: &str = "SELECT generation, checksum, CAST(length(record) AS bigint) FROM snapshots
-    WHERE lobby_id = $1 ORDER BY generation DESC";
-
 /// Without parameters.
 pub(super) const INSTANCES: &str = "SELECT id, expires_at, heir FROM instances ORDER BY id";
-
-/// Reads a row of [`SNAPSHOTS`].
-pub(super) fn stored_snapshot(row: &(Vec<u8>, Vec<u8>, i64)) -> Result<StoredSnapshot, StoreError> {
-    let (generation, checksum) = read_generation(&row.0, &row.1)?;
-    Ok(StoredSnapshot { generation, checksum, bytes: u64::try_from(row.2).unwrap_or_default() })
-}
 
 /// Reads a row of [`INSTANCES`].
 pub(super) fn stored_instance(row: &(Vec<u8>, i64, Option<Vec<u8>>)) -> Result<StoredInstance, StoreError> {

@@ -5,6 +5,7 @@
 //! One process uses the file at a time: another could save what this one does not hear of.
 
 mod api_keys;
+mod deltas;
 mod instances;
 mod lobbies;
 mod lock;
@@ -32,8 +33,8 @@ use sqlx::{Sqlite, SqliteConnection, SqlitePool, query};
 
 use super::sql::{Unreadable, unavailable};
 use super::{
-    Change, Membership, NewSnapshot, Newer, Player, RefreshHash, Renewal, Rotation, SnapshotRefusal, Store, StoreError,
-    Written,
+    Change, Membership, NewDelta, NewSnapshot, Newer, Player, RefreshHash, Renewal, Rotation, SnapshotRefusal, Store,
+    StoreError, Written,
 };
 use crate::auth::api_key::{ApiKeyId, StoredApiKey};
 use lock::FileLock;
@@ -182,12 +183,16 @@ impl Store for SqliteStore {
         self.store_snapshots(snapshots).await
     }
 
+    async fn put_deltas(&self, deltas: &[NewDelta]) -> Result<Vec<Result<(), SnapshotRefusal>>, StoreError> {
+        self.store_deltas(deltas).await
+    }
+
     async fn newest_snapshot(&self, lobby: LobbyId) -> Result<Option<(Generation, Checksum)>, StoreError> {
         self.newest_generation(lobby).await
     }
 
     async fn latest_snapshot(&self, lobby: LobbyId) -> Result<Option<(Header, Bytes)>, StoreError> {
-        self.newest_record(lobby).await
+        self.newest_records(lobby).await
     }
 
     async fn register(&self, instance: InstanceId, term: Duration) -> Result<Renewal, StoreError> {

@@ -18,6 +18,8 @@ pub(crate) enum Control {
     Leave,
     /// End at once, like a crash.
     Quit,
+    /// Hand the game over, if this player hosts it.
+    HandOver,
     /// Show this among the events.
     Say(String),
 }
@@ -30,6 +32,7 @@ pub(crate) fn read_commands(until_stdin_ends: bool) -> Receiver<Control> {
             let control = match line.trim() {
                 "leave" => Control::Leave,
                 "quit" => Control::Quit,
+                "hand-over" => Control::HandOver,
                 other => match other.strip_prefix("say ") {
                     Some(text) => Control::Say(text.to_owned()),
                     None => continue,

@@ -3,15 +3,20 @@
 //! One player hosts, the others join by its code. The host runs the arena and sends it to everybody thirty times a second;
 //! guests send what they want to do. Kill the host's process: another player goes on with every coin in its place.
 
+mod ballast;
+mod bank;
 mod bot;
 mod game;
 mod line;
 mod message;
 mod options;
 mod seats;
+mod status;
+mod stored;
 mod story;
 mod trace;
 mod view;
+mod wait;
 mod world;
 
 use std::error::Error;
@@ -31,8 +36,8 @@ use story::Story;
 use view::View;
 use world::{Input, TICKS_PER_SECOND};
 
-/// The network is looked at more often than the arena moves: what the library asks should not wait for a tick.
-const POLL_INTERVAL: Duration = Duration::from_millis(2);
+/// Keys and commands are looked at this often. What the session has is taken at once: what it asks should not wait for a tick.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 const TICK: Duration = Duration::from_micros(1_000_000 / TICKS_PER_SECOND);
 /// A process that was stopped for longer does not catch up.
 const LAG_MAX: Duration = Duration::from_millis(100);
@@ -95,7 +100,7 @@ impl Arena {
             (options.line || !io::stdin().is_terminal()).then(|| line::read_commands(options.until_stdin_ends));
         let screen =
             if options.line { Screen::Lines(Lines::new(now)) } else { Screen::Terminal(View::new(options.bot)?) };
-        let game = Game::new(session, options.seed(), options.restore_delay(), now);
+        let game = Game::new(session, options.setup(), now);
         Ok(Self { game, story: Story::new(now), screen, commands, bot: options.bot, stale_frames: 0 })
     }
 
@@ -120,10 +125,11 @@ impl Arena {
             match self.control()? {
                 Some(Control::Leave) => self.game.session().start_leaving(),
                 Some(Control::Quit) => return trace::write("left", json!({"how": "quit"})),
+                Some(Control::HandOver) => self.game.hand_over()?,
                 Some(Control::Say(text)) => self.story.tell(text, now),
                 None => {}
             }
-            std::thread::sleep(POLL_INTERVAL);
+            self.game.wait(next_tick.min(now + LOOK_INTERVAL));
         }
     }
 

@@ -9,6 +9,20 @@ use crate::world::Input;
 pub(crate) enum Packet {
     /// From a guest: what it wants to do.
     Input(Input),
+    /// From a guest, reliably: an operation at the bank.
+    Bank {
+        /// The process that numbers it.
+        process: u64,
+        /// From 1, without gaps.
+        number: u64,
+    },
+    /// From the host, reliably: an operation had its effect.
+    Receipt {
+        /// The process whose operation it was.
+        process: u64,
+        /// From 1, without gaps.
+        number: u64,
+    },
     /// From the host: the arena as it is.
     World {
         /// The epoch in which the host ran this tick.
@@ -40,7 +54,9 @@ mod tests {
     fn packets_read_back_as_they_were_written_and_anything_else_is_refused() {
         let input = Packet::Input(Input { walk: Some(Direction::Up), shoot: true });
         let world = Packet::World { epoch: 2, world: vec![1, 2, 3] };
-        for packet in [input, world] {
+        let bank = Packet::Bank { process: 300, number: 7 };
+        let receipt = Packet::Receipt { process: 300, number: 7 };
+        for packet in [input, world, bank, receipt] {
             let bytes = packet.encode();
             assert_eq!(Packet::decode(&bytes), Some(packet));
             assert!((0..bytes.len()).all(|cut| Packet::decode(&bytes[..cut]).is_none()));

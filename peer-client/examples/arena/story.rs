@@ -97,6 +97,11 @@ fn sentence(event: &Event, lobby: &LobbyView) -> Option<String> {
         Event::PlayerDisconnected { connection } => format!("{} is away", of(connection)),
         Event::PlayerReconnected { connection } => format!("{} is back", of(connection)),
         Event::SnapshotFailed { reason, .. } => format!("a snapshot could not be stored: {reason}"),
+        Event::HandOverBegun { to } => format!("hands over to {}", of(to)),
+        Event::HandOverFailed { to, .. } => {
+            format!("the hand-over to {} came to nothing: the game goes on here", of(to))
+        }
+        Event::InputsLost { who, .. } => format!("something that {} did is lost", of(who)),
         Event::Parked { .. } => "nobody can be host for now".to_owned(),
         Event::LobbyUnreachable => "lobby service out of reach".to_owned(),
         Event::LobbyReachable => "lobby service reached again".to_owned(),
@@ -108,6 +113,11 @@ fn sentence(event: &Event, lobby: &LobbyView) -> Option<String> {
         | Event::ObjectReconnected { .. }
         | Event::AuthorityChanged { .. }
         | Event::SnapshotStored { .. }
+        | Event::TakenBack { .. }
+        | Event::NeverHeard { .. }
+        | Event::Migrated(_)
+        | Event::Migratability(_)
+        | Event::StrategyChosen { .. }
         | _ => return None,
     })
 }

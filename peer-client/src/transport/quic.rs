@@ -23,9 +23,9 @@ const INITIAL_RTT: Duration = Duration::from_millis(50);
 const MTU_BYTES: u16 = 1200;
 /// Unsent and unread datagrams of a link; above it the oldest are dropped.
 const DATAGRAM_BUFFER_BYTES: usize = 256 * 1024;
-/// Unacknowledged bytes of a link's stream.
-const SEND_WINDOW_BYTES: u64 = 1024 * 1024;
-/// Unread bytes of a link's stream.
+/// Unacknowledged bytes of a link's streams.
+const SEND_WINDOW_BYTES: u64 = 2 * 1024 * 1024;
+/// Unread bytes of each of a link's two streams.
 const RECEIVE_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Bytes read from a stream at once.
 const CHUNK_BYTES_MAX: usize = 64 * 1024;
@@ -103,7 +103,7 @@ fn transport_config() -> TransportConfig {
     let mut config = TransportConfig::default();
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(1))
-        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .max_concurrent_uni_streams(VarInt::from_u32(1))
         .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(IDLE_TIMEOUT_MS))))
         .initial_rtt(INITIAL_RTT)
         .initial_mtu(MTU_BYTES)
@@ -111,7 +111,7 @@ fn transport_config() -> TransportConfig {
         .mtu_discovery_config(None)
         .send_window(SEND_WINDOW_BYTES)
         .stream_receive_window(VarInt::from_u32(RECEIVE_WINDOW_BYTES))
-        .receive_window(VarInt::from_u32(RECEIVE_WINDOW_BYTES))
+        .receive_window(VarInt::from_u32(2 * RECEIVE_WINDOW_BYTES))
         .datagram_receive_buffer_size(Some(DATAGRAM_BUFFER_BYTES))
         .datagram_send_buffer_size(DATAGRAM_BUFFER_BYTES)
         .enable_segmentation_offload(false);
@@ -154,6 +154,19 @@ impl Link {
         Ok(LinkStream { send, receive: FrameReader::new(receive) })
     }
 
+    /// Opens the stream for states, on which the game's messages do not wait.
+    pub(crate) async fn open_states(&self) -> Result<FrameWriter, LinkError> {
+        let stream = self.connection.open_uni().await?;
+        // The other stream goes first.
+        let _ = stream.set_priority(-1);
+        Ok(FrameWriter(stream))
+    }
+
+    /// Waits for the stream of states that the other side opens.
+    pub(crate) async fn accept_states(&self) -> Result<FrameReader, LinkError> {
+        Ok(FrameReader::new(self.connection.accept_uni().await?))
+    }
+
     /// Sends a datagram. Where too many wait, the oldest is dropped; on a link that is down it is lost, as any datagram may be.
     pub(crate) fn send_datagram(&self, datagram: Vec<u8>) {
         if let Err(error) = self.connection.send_datagram(datagram.into()) {
@@ -164,6 +177,11 @@ impl Link {
     /// The next datagram.
     pub(crate) async fn datagram(&self) -> Result<Bytes, LinkError> {
         Ok(self.connection.read_datagram().await?)
+    }
+
+    /// As it is measured now.
+    pub(crate) fn round_trip(&self) -> Duration {
+        self.connection.rtt()
     }
 
     /// Waits until it is down.
@@ -248,7 +266,7 @@ mod tests {
 
     /// An end on the loopback interface; with the address that it listens on, and its fingerprint.
     fn end() -> (Transport, SocketAddr, PeerKey) {
-        let (socket, _) = PeerSocket::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let (socket, _) = PeerSocket::bind((Ipv4Addr::LOCALHOST, 0).into(), None).unwrap();
         let address = socket.listens_on().unwrap();
         let key = SessionKey::generate().unwrap();
         let peer_key = key.peer_key();

@@ -17,6 +17,8 @@ use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::sync::mpsc;
 
+use crate::simulated::{Line, NetworkControl};
+
 /// Relay control frames that wait for the binding. They are answers to single questions, which are asked again.
 pub(crate) const CONTROL_FRAMES_MAX: usize = 64;
 /// Datagrams that are looked at before other tasks get their turn.
@@ -55,6 +57,8 @@ struct Relay {
 #[derive(Debug)]
 pub(crate) struct PeerSocket {
     io: tokio::net::UdpSocket,
+    /// What is sent goes this way, where the network is simulated.
+    line: Option<Line>,
     /// Written by the binding, read for each datagram; held for a few instructions.
     relay: Mutex<Relay>,
     control: mpsc::Sender<Vec<u8>>,
@@ -65,12 +69,16 @@ impl PeerSocket {
     ///
     /// # Errors
     /// Those of binding a UDP socket.
-    pub(crate) fn bind(listen: SocketAddr) -> io::Result<(Self, mpsc::Receiver<Vec<u8>>)> {
+    pub(crate) fn bind(
+        listen: SocketAddr,
+        network: Option<&NetworkControl>,
+    ) -> io::Result<(Self, mpsc::Receiver<Vec<u8>>)> {
         let socket = std::net::UdpSocket::bind(listen)?;
         socket.set_nonblocking(true)?;
+        let line = network.map(|network| simulated(&socket, network)).transpose()?;
         let (control, frames) = mpsc::channel(CONTROL_FRAMES_MAX);
         let io = tokio::net::UdpSocket::from_std(socket)?;
-        Ok((Self { io, relay: Mutex::default(), control }, frames))
+        Ok((Self { io, line, relay: Mutex::default(), control }, frames))
     }
 
     /// Where the real socket listens.
@@ -120,7 +128,7 @@ impl PeerSocket {
     pub(crate) fn send_control(&self, frame: &RelayFrame<'_>) {
         let address = self.relay().address;
         if let Some(address) = address
-            && let Err(error) = self.io.try_send_to(&frame.to_vec(), self.real(address))
+            && let Err(error) = self.send_datagram(&frame.to_vec(), address)
         {
             tracing::trace!(%error, "a control frame for the relay was not sent");
         }
@@ -128,6 +136,17 @@ impl PeerSocket {
 
     fn relay(&self) -> std::sync::MutexGuard<'_, Relay> {
         self.relay.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The one way out.
+    fn send_datagram(&self, bytes: &[u8], to: SocketAddr) -> io::Result<()> {
+        match &self.line {
+            None => self.io.try_send_to(bytes, self.real(to)).map(drop),
+            Some(line) => {
+                line.send(bytes, self.real(to));
+                Ok(())
+            }
+        }
     }
 
     /// The address as this socket's family needs it.
@@ -142,6 +161,9 @@ impl PeerSocket {
     /// Receives one datagram for QUIC: its length and the address of its sender. `None`: it was not for QUIC.
     fn try_recv(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, SocketAddr)>> {
         let (length, source) = self.io.try_recv_from(buffer)?;
+        if self.line.as_ref().is_some_and(Line::loses_arrival) {
+            return Ok(None);
+        }
         let source = SocketAddr::new(source.ip().to_canonical(), source.port());
         let session = {
             let mut relay = self.relay();
@@ -180,8 +202,14 @@ impl PeerSocket {
         let Some(room) = frame.get_mut(..length) else { return Ok(()) };
         room[..RELAY_DATA_HEADER_BYTES].copy_from_slice(&RelayFrame::data_header(session, peer));
         room[RELAY_DATA_HEADER_BYTES..].copy_from_slice(payload);
-        self.io.try_send_to(room, self.real(address)).map(drop)
+        self.send_datagram(room, address)
     }
+}
+
+/// A way out of the same socket, which the simulated network takes its time for.
+fn simulated(socket: &std::net::UdpSocket, network: &NetworkControl) -> io::Result<Line> {
+    let way_out = tokio::net::UdpSocket::from_std(socket.try_clone()?)?;
+    Ok(Line::new(way_out, network.clone()))
 }
 
 /// An address as QUIC sees it.
@@ -200,7 +228,7 @@ impl AsyncUdpSocket for PeerSocket {
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let sent = match relayed_peer(transmit.destination) {
             Some(peer) => self.send_relayed(peer, transmit.contents),
-            None => self.io.try_send_to(transmit.contents, self.real(transmit.destination)).map(drop),
+            None => self.send_datagram(transmit.contents, transmit.destination),
         };
         match sent {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
@@ -288,13 +316,20 @@ mod tests {
     use protocol::frame::HostHint;
 
     use super::*;
+    use crate::simulated::SimulatedNetwork;
 
     const SESSION: SessionTag = SessionTag(7);
 
     /// A socket that is bound at a relay, which is a plain socket here.
     async fn bound() -> (Arc<PeerSocket>, tokio::net::UdpSocket, mpsc::Receiver<Vec<u8>>) {
+        bound_over(None).await
+    }
+
+    async fn bound_over(
+        network: Option<&NetworkControl>,
+    ) -> (Arc<PeerSocket>, tokio::net::UdpSocket, mpsc::Receiver<Vec<u8>>) {
         let relay = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let (socket, frames) = PeerSocket::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let (socket, frames) = PeerSocket::bind((Ipv4Addr::LOCALHOST, 0).into(), network).unwrap();
         socket.set_relay(relay.local_addr().unwrap());
         socket.set_session(SESSION);
         (Arc::new(socket), relay, frames)
@@ -349,5 +384,62 @@ mod tests {
         // It arrives as what it is: bytes of a stranger, which QUIC will not understand.
         assert_eq!(receive(&socket).await, (forged, mapped(stranger.local_addr().unwrap())));
         assert_eq!(frames.recv().await, Some(moved));
+    }
+
+    /// Sends one datagram each way out: to the relay, through it, and straight. All of them arrive at the relay's socket here.
+    async fn send_all(socket: &PeerSocket, relay: &tokio::net::UdpSocket) {
+        socket.writable().await.unwrap();
+        socket.send_control(&RelayFrame::KeepAlive { session: SESSION, padding: [0; 12] });
+        socket.try_send(&transmit(relayed(ConnectionId(5)), b"relayed")).unwrap();
+        socket.try_send(&transmit(mapped(relay.local_addr().unwrap()), b"straight")).unwrap();
+    }
+
+    async fn receive_three(relay: &tokio::net::UdpSocket) {
+        let mut buffer = [0; 2000];
+        for _ in 0..3 {
+            relay.recv_from(&mut buffer).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn over_the_real_network_everything_is_sent_at_once() {
+        let (socket, relay, _frames) = bound().await;
+        assert!(socket.line.is_none());
+        send_all(&socket, &relay).await;
+        receive_three(&relay).await;
+    }
+
+    #[tokio::test]
+    async fn over_a_simulated_network_every_datagram_is_late_whichever_way_it_goes() {
+        let delay = std::time::Duration::from_millis(50);
+        let network = NetworkControl::new(SimulatedNetwork::new(7).delay(delay));
+        let (socket, relay, _frames) = bound_over(Some(&network)).await;
+        let sent_at = Instant::now();
+        send_all(&socket, &relay).await;
+        assert_eq!(relay.try_recv(&mut [0; 2000]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        receive_three(&relay).await;
+        assert!(sent_at.elapsed() >= delay, "{:?}", sent_at.elapsed());
+        assert_eq!(network.counts().sent, 3);
+    }
+
+    #[tokio::test]
+    async fn what_comes_in_a_partition_is_lost_and_nobody_was_heard() {
+        let network = NetworkControl::new(SimulatedNetwork::new(7));
+        let (socket, relay, _frames) = bound_over(Some(&network)).await;
+        let address = socket.listens_on().unwrap();
+        network.partition(true);
+        relay.send_to(b"lost", address).await.unwrap();
+        while network.counts().lost == 0 {
+            socket.io.readable().await.unwrap();
+            match socket.try_recv(&mut [0; 2000]) {
+                Ok(received) => assert_eq!(received, None),
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+        }
+        assert_eq!(socket.relay_heard_at(), None);
+        network.partition(false);
+        let back = RelayFrame::Data { session: SESSION, peer: ConnectionId(5), payload: b"in" };
+        relay.send_to(&back.to_vec(), address).await.unwrap();
+        assert_eq!(receive(&socket).await, (b"in".to_vec(), relayed(ConnectionId(5))));
     }
 }

@@ -206,6 +206,13 @@ pub enum Command {
         /// Who is to host; without it whoever would be elected.
         to: Option<ConnectionId>,
     },
+    /// The host is to prepare another member, and to make it host once it has the whole game. Asked again it is one request.
+    AskHandOver {
+        /// Who asks.
+        by: Actor,
+        /// Who is to host; without it whoever is asked to already, or would be elected.
+        to: Option<ConnectionId>,
+    },
     /// The lobby gets another join code. The one before opens nothing any more.
     RotateCode {
         /// Who asks.
@@ -257,6 +264,7 @@ impl Command {
             | Self::Ban { by, .. }
             | Self::Unban { by, .. }
             | Self::Replace { by, .. }
+            | Self::AskHandOver { by, .. }
             | Self::RotateCode { by, .. }
             | Self::Close { by } => Some(*by),
             Self::If { command, .. } => command.actor(),

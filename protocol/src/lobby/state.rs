@@ -115,6 +115,17 @@ impl HostState {
     }
 }
 
+/// A hand-over that the host has been asked to prepare. It commits by naming the successor as the next host; if it does not in
+/// time, nothing has been.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct HandOver {
+    /// Who is to host next. It was eligible when this was asked, and has been since.
+    pub to: ConnectionId,
+    /// Until when the host must have committed.
+    pub until: Timestamp,
+}
+
 /// Why a member lost its seat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]

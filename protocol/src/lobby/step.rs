@@ -47,6 +47,7 @@ impl Step {
             Command::Ban { player, ban, .. } => self.ban(player, ban)?,
             Command::Unban { player, .. } => self.unban(player)?,
             Command::Replace { to, .. } => self.replace_host(to)?,
+            Command::AskHandOver { to, .. } => self.ask_hand_over(to)?,
             Command::RotateCode { code, .. } => self.rotate_code(code),
             Command::Close { .. } => self.close(),
             Command::Bulk(bulk) => self.bulk(bulk)?,
@@ -61,6 +62,7 @@ impl Step {
 
     fn close(&mut self) {
         self.lobby.closed = true;
+        self.lobby.hand_over = None;
         self.emit(EventBody::LobbyClosed);
     }
 
@@ -102,6 +104,11 @@ impl Step {
             | HostState::Elected { .. }
             | HostState::Parked { .. } => {}
         }
+        if let Some(asked) = &mut self.lobby.hand_over
+            && is_off(asked.until, limits::HAND_OVER_TIMEOUT)
+        {
+            asked.until = now.after(limits::HAND_OVER_TIMEOUT);
+        }
         let seats = self.lobby.members.keys().copied();
         let removal = settings.removal_delay();
         let overdue: Vec<_> =
@@ -121,6 +128,10 @@ impl Step {
 
     fn settle_once(&mut self) -> bool {
         let due = |at: Timestamp| at <= self.now;
+        if self.lobby.hand_over.is_some_and(|asked| due(asked.until) || !self.lobby.is_eligible(asked.to)) {
+            self.end_hand_over();
+            return true;
+        }
         match self.lobby.host {
             HostState::Lost { since, cause, lost_at, deadline, .. } if due(deadline) => {
                 // Dead soon after it was elected: what it restored may be what killed it.

@@ -1,5 +1,6 @@
 //! What a lobby promises, command by command.
 
+mod hand_over;
 mod manage;
 mod random;
 

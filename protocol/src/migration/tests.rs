@@ -131,6 +131,11 @@ fn report(epoch: HostEpoch, hears_host: bool) -> Effect {
     Effect::Report { epoch, hears_host }
 }
 
+/// Of a link that nothing is known of yet.
+fn silence() -> Duration {
+    Detector::default().threshold()
+}
+
 fn hang_up(peer: u32) -> Effect {
     Effect::HangUp { peer: seat(peer) }
 }
@@ -139,7 +144,7 @@ fn hang_up(peer: u32) -> Effect {
 fn the_creator_hosts_at_once_and_protects_its_first_moment() {
     let mut play = Play::of(0, 1);
     let became = Effect::Notify(Notice::BecameHost { epoch: FIRST });
-    assert_eq!(play.effects(), [Effect::PresentGrant { epoch: FIRST }, became, Effect::Upload { epoch: FIRST }]);
+    assert_eq!(play.effects(), [became, Effect::PresentGrant { epoch: FIRST }, Effect::Upload { epoch: FIRST }]);
     assert_eq!((play.peer.role(), play.peer.poll_timeout()), (&Role::Host { epoch: FIRST }, None));
 }
 
@@ -167,11 +172,11 @@ fn a_guest_dials_again_after_a_while() {
 #[test]
 fn silence_is_reported_once_and_so_is_its_end() {
     let mut play = Play::guest(1, 2);
-    assert_eq!(play.peer.poll_timeout(), Some(play.now + limits::SUSPICION));
-    assert_eq!(play.later(limits::SUSPICION - MS).effects(), []);
+    assert_eq!(play.peer.poll_timeout(), Some(play.now + silence()));
+    assert_eq!(play.later(silence() - MS).effects(), []);
     let gone = Effect::Notify(Notice::DisconnectedFromHost { host: seat(0) });
     assert_eq!(play.later(MS).effects(), [report(FIRST, false), gone]);
-    assert_eq!((play.later(limits::SUSPICION).effects(), play.peer.poll_timeout()), (Vec::new(), None));
+    assert_eq!((play.later(silence()).effects(), play.peer.poll_timeout()), (Vec::new(), None));
     assert_eq!(play.hears(0, FIRST), Admission::Accept);
     assert_eq!(play.effects(), [report(FIRST, true)]);
 }
@@ -209,12 +214,12 @@ fn a_guest_that_vouched_says_when_the_host_falls_silent() {
     let mut play = Play::guest(1, 3);
     play.vanishes(0).later(limits::HEARTBEAT).hears(0, FIRST);
     play.effects();
-    assert_eq!(play.later(limits::SUSPICION).deeds(), [report(FIRST, false)]);
+    assert_eq!(play.later(silence()).deeds(), [report(FIRST, false)]);
     assert_eq!(play.later(limits::REPORT_INTERVAL).deeds(), [report(FIRST, false)], "and repeats it");
 }
 
 #[test]
-fn the_elected_fetches_restores_confirms_and_only_then_hosts() {
+fn the_elected_fetches_restores_hosts_and_is_confirmed_meanwhile() {
     let mut play = Play::guest(1, 3);
     let notices = [
         Notice::PlayerLeft { connection: seat(0), reason: LeaveReason::Left },
@@ -232,12 +237,11 @@ fn the_elected_fetches_restores_confirms_and_only_then_hosts() {
     play.peer.handle_fetched(SECOND, [0, 1, 2].map(seat));
     assert_eq!(play.effects(), [Effect::Restore { epoch: SECOND }]);
     play.peer.handle_restored(SECOND);
-    assert_eq!(play.effects(), [Effect::ConfirmReady { epoch: SECOND }]);
-    play.peer.handle_ready(SECOND, ReadyAnswer::Confirmed, play.now);
     let became = Effect::Notify(Notice::BecameHost { epoch: SECOND });
     let admit = Effect::Admit { guest: seat(2), returning: true };
-    let (grant, upload) = (Effect::PresentGrant { epoch: SECOND }, Effect::Upload { epoch: SECOND });
-    assert_eq!(play.effects(), [grant, became, upload, admit]);
+    assert_eq!(play.effects(), [Effect::ConfirmReady { epoch: SECOND }, became, admit]);
+    play.peer.handle_ready(SECOND, ReadyAnswer::Confirmed, play.now);
+    assert_eq!(play.effects(), [Effect::PresentGrant { epoch: SECOND }, Effect::Upload { epoch: SECOND }]);
     play.peer.handle_admitted(seat(2));
     assert_eq!(play.notices(), [Notice::PlayerReconnected { connection: seat(2) }]);
     assert_eq!(play.peer.guests_in_game().collect::<Vec<_>>(), [seat(2)]);
@@ -353,7 +357,7 @@ fn frames_are_fenced_by_their_epoch_and_their_sender() {
 #[test]
 fn a_frame_that_does_not_count_is_no_sign_of_life() {
     let mut play = Play::guest(1, 2);
-    play.later(limits::SUSPICION - MS);
+    play.later(silence() - MS);
     assert_eq!([play.hears(0, SECOND), play.hears(2, FIRST)], [Admission::Ahead, Admission::Stale]);
     assert_eq!(play.later(MS).deeds(), [report(FIRST, false)]);
 }
@@ -425,7 +429,7 @@ fn a_hello_is_taken_from_members_at_the_hosts_own_epoch_only() {
 #[test]
 fn a_challenged_host_names_the_guests_that_it_hears() {
     let mut play = Play::host(3);
-    play.later(limits::SUSPICION - MS);
+    play.later(silence() - MS);
     for guest in [1, 3] {
         play.hears(guest, FIRST);
     }
@@ -481,4 +485,97 @@ fn a_peer_without_a_seat_hangs_up_and_stays_out() {
     host.peer.handle_removed();
     assert_eq!(host.effects(), [hang_up(1), Effect::Notify(Notice::Removed)]);
     assert_eq!(host.hears(1, FIRST), Admission::Stale);
+}
+
+fn standby(successor: u8, epoch: HostEpoch) -> Effect {
+    Effect::DialStandby { successor: seat(successor.into()), peer_key: key(successor), epoch }
+}
+
+/// Guest 3 of four with a link to successor 1.
+fn with_standby() -> Play {
+    let mut play = Play::guest(3, 4);
+    play.peer.handle_standby_up(seat(1));
+    assert_eq!(play.deeds(), []);
+    play
+}
+
+#[test]
+fn a_guest_in_game_holds_a_link_to_the_successor() {
+    let mut play = Play::of(2, 3);
+    assert_eq!(play.deeds(), [dial(0, FIRST)]);
+    play.peer.handle_welcome(seat(0), play.now);
+    assert_eq!(play.deeds(), [report(FIRST, true), standby(1, FIRST)]);
+    let mut successor = Play::of(1, 3);
+    successor.peer.handle_welcome(seat(0), successor.now);
+    assert_eq!(successor.deeds(), [dial(0, FIRST), report(FIRST, true)]);
+}
+
+#[test]
+fn a_standby_link_that_breaks_is_opened_again() {
+    let mut play = with_standby();
+    play.peer.handle_link_down(seat(1), play.now);
+    assert_eq!(play.peer.poll_timeout(), Some(play.now + limits::DIAL_RETRY));
+    assert_eq!(play.later(limits::DIAL_RETRY - MS).deeds(), []);
+    assert_eq!(play.later(MS).deeds(), [standby(1, FIRST)]);
+    assert_eq!(play.later(2 * limits::DIAL_RETRY).deeds(), [report(FIRST, false)]);
+}
+
+#[test]
+fn the_link_to_the_successor_before_is_let_go_once_the_new_one_is_up() {
+    let mut play = with_standby();
+    assert_eq!(play.vanishes(1).deeds(), [standby(2, FIRST)]);
+    play.peer.handle_standby_up(seat(1));
+    assert_eq!(play.deeds(), []);
+    play.peer.handle_standby_up(seat(2));
+    assert_eq!(play.deeds(), [hang_up(1)]);
+}
+
+#[test]
+fn a_link_to_a_successor_that_never_was_up_is_not_kept() {
+    let mut play = Play::guest(3, 4);
+    assert_eq!(play.vanishes(1).deeds(), [hang_up(1), standby(2, FIRST)]);
+}
+
+#[test]
+fn the_link_to_the_elected_successor_is_taken_and_the_others_are_closed() {
+    let mut play = with_standby();
+    assert_eq!(play.leaves(0).deeds(), [hang_up(0), dial(1, SECOND)]);
+    play.peer.handle_welcome(seat(1), play.now);
+    assert_eq!(play.deeds(), [report(SECOND, true), standby(2, SECOND)]);
+}
+
+#[test]
+fn an_elected_peer_hangs_up_what_it_held_for_later() {
+    let mut play = Play::guest(3, 4);
+    play.peer.handle_standby_up(seat(1));
+    play.lobby_does(Command::Replace { by: crate::lobby::Actor::Server, to: Some(seat(3)) });
+    assert_eq!(play.deeds(), [hang_up(0), Effect::Fetch { epoch: SECOND }, hang_up(1)]);
+}
+
+#[test]
+fn guests_take_links_for_later_from_other_members_and_hosts_take_none() {
+    let guest = Play::guest(1, 3);
+    assert!(
+        guest.peer.takes_standby(seat(2)) && !guest.peer.takes_standby(seat(0)) && !guest.peer.takes_standby(seat(9))
+    );
+    assert!(!Play::host(2).peer.takes_standby(seat(1)));
+    assert!(!Play::elected().peer.takes_standby(seat(2)));
+}
+
+#[test]
+fn a_frame_on_a_link_for_later_counts_for_nothing_until_its_member_is_host() {
+    let mut play = with_standby();
+    assert_eq!(play.hears(1, FIRST), Admission::Stale);
+    play.leaves(0);
+    assert_eq!((play.hears(0, FIRST), play.hears(1, SECOND)), (Admission::Stale, Admission::Accept));
+}
+
+#[test]
+fn a_link_to_an_earlier_successor_does_not_outlive_the_election_of_its_guest() {
+    let mut play = with_standby();
+    play.vanishes(1);
+    play.lobby_does(Command::Replace { by: crate::lobby::Actor::Server, to: Some(seat(2)) });
+    assert_eq!(play.deeds(), [standby(2, FIRST), hang_up(0), dial(2, SECOND)]);
+    play.lobby_does(Command::Replace { by: crate::lobby::Actor::Server, to: Some(seat(3)) });
+    assert_eq!(play.deeds(), [hang_up(2), Effect::Fetch { epoch: THIRD }, hang_up(1)]);
 }

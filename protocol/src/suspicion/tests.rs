@@ -171,6 +171,22 @@ fn a_host_cannot_dispute_its_guests_and_the_relay() {
 }
 
 #[test]
+fn if_all_guests_and_the_relay_agree_the_host_is_not_asked() {
+    let mut play = Play::of(3);
+    play.reports(1, false).relay(false).reports(2, false);
+    assert_eq!(play.verdicts(), [CHALLENGE], "one of them hears it");
+    play.later(MOMENT).reports(3, false);
+    assert_eq!(play.verdicts(), [SILENT], "its answer would not count");
+    let mut play = Play::of(2);
+    play.relay(false).reports(1, false).reports(2, false);
+    assert_eq!(play.verdicts(), [CHALLENGE], "two are too few");
+    let mut play = Play::of(7);
+    play.suspicion = Suspicion::new(EPOCH);
+    play.relay(false).reports(1, false).reports(2, false).reports(3, false);
+    assert_eq!(play.verdicts(), [CHALLENGE], "most of them have not said anything yet");
+}
+
+#[test]
 fn a_silent_relay_alone_moves_nothing() {
     let mut play = Play::of(3);
     play.relay(false).reports(1, false).later(limits::CHALLENGE_TIMEOUT * 2);

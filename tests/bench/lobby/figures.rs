@@ -30,6 +30,16 @@ pub(crate) enum Row {
     UploadLate,
     UploadCpu,
     UploadDatabase,
+    UpsertsPerSecond,
+    UpsertCpu,
+    UpsertDatabase,
+    DeltasPerSecond,
+    DurableRatio,
+    DeltaCpu,
+    DeltaDatabase,
+    PatchesPerSecond,
+    PatchCpu,
+    PatchDatabase,
 }
 
 /// How a figure is written.
@@ -39,19 +49,21 @@ pub(crate) enum Unit {
     Milliseconds,
     Microseconds,
     Kibibytes,
+    Times,
 }
 
-/// What is aimed at: no more than this, or no more than so many times the limit's.
+/// What is aimed at: no more than this, or no more than so many times the limit's; or no less than that.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Aim {
     /// In seconds or bytes.
     pub(crate) most: Option<f64>,
     pub(crate) times_bare: Option<f64>,
+    pub(crate) least: Option<f64>,
 }
 
 impl Row {
     /// All lines under their headings.
-    pub(crate) const SECTIONS: [(&str, &[Self]); 5] = [
+    pub(crate) const SECTIONS: [(&str, &[Self]); 6] = [
         (
             "create or join: request, socket, seat (lobbies of 4, 16 clients)",
             &[Self::SeatsPerSecond, Self::SeatMedian, Self::SeatLate, Self::SeatCpu, Self::SeatDatabase],
@@ -78,6 +90,21 @@ impl Row {
             "snapshot uploads of 10 KB (16 hosts)",
             &[Self::UploadsPerSecond, Self::UploadMedian, Self::UploadLate, Self::UploadCpu, Self::UploadDatabase],
         ),
+        (
+            "durable snapshots: 10 KB state, one tick on (many lobbies)",
+            &[
+                Self::UpsertsPerSecond,
+                Self::UpsertCpu,
+                Self::UpsertDatabase,
+                Self::DeltasPerSecond,
+                Self::DurableRatio,
+                Self::DeltaCpu,
+                Self::DeltaDatabase,
+                Self::PatchesPerSecond,
+                Self::PatchCpu,
+                Self::PatchDatabase,
+            ],
+        ),
     ];
 
     /// What it says, in the words of the table.
@@ -99,17 +126,33 @@ impl Row {
             Self::DeliveryCpu => "CPU of the server, per delivery",
             Self::ChangeCpu => "CPU of the server, per request nobody hears",
             Self::UploadCpu => "CPU of the server, per upload",
-            Self::SeatDatabase | Self::CreateDatabase | Self::ChangeDatabase | Self::UploadDatabase => {
-                "CPU of the database's own processes"
-            }
+            Self::UpsertsPerSecond => "rival: one upsert of all a transaction, a second",
+            Self::UpsertCpu => "its CPU, client and SQLite, per snapshot",
+            Self::DeltasPerSecond => "ours: deltas in a group commit, a second",
+            Self::DurableRatio => "as many times the rival's",
+            Self::DeltaCpu => "its CPU, hosts and SQLite, per snapshot",
+            Self::PatchesPerSecond => "ours through HTTP (16 hosts), a second",
+            Self::PatchCpu => "CPU of the server, per snapshot",
+            Self::SeatDatabase
+            | Self::CreateDatabase
+            | Self::ChangeDatabase
+            | Self::UploadDatabase
+            | Self::UpsertDatabase
+            | Self::DeltaDatabase
+            | Self::PatchDatabase => "CPU of the database's own processes",
         }
     }
 
     pub(crate) const fn unit(self) -> Unit {
         match self {
-            Self::SeatsPerSecond | Self::CreatesPerSecond | Self::DeliveriesPerSecond | Self::UploadsPerSecond => {
-                Unit::PerSecond
-            }
+            Self::SeatsPerSecond
+            | Self::CreatesPerSecond
+            | Self::DeliveriesPerSecond
+            | Self::UploadsPerSecond
+            | Self::UpsertsPerSecond
+            | Self::DeltasPerSecond
+            | Self::PatchesPerSecond => Unit::PerSecond,
+            Self::DurableRatio => Unit::Times,
             Self::SeatMedian
             | Self::SeatLate
             | Self::DeliveryMedian
@@ -127,13 +170,20 @@ impl Row {
             | Self::ChangeCpu
             | Self::ChangeDatabase
             | Self::UploadCpu
-            | Self::UploadDatabase => Unit::Microseconds,
+            | Self::UploadDatabase
+            | Self::UpsertCpu
+            | Self::UpsertDatabase
+            | Self::DeltaCpu
+            | Self::DeltaDatabase
+            | Self::PatchCpu
+            | Self::PatchDatabase => Unit::Microseconds,
             Self::LobbyMemory | Self::SocketMemory => Unit::Kibibytes,
         }
     }
 
     pub(crate) const fn aim(self) -> Option<Aim> {
         let (most, times_bare) = match self {
+            Self::DurableRatio => return Some(Aim { most: None, times_bare: None, least: Some(10.0) }),
             Self::SeatCpu => (Some(110e-6), Some(2.2)),
             Self::SocketMemory => (Some(10.0 * 1024.0), None),
             Self::DeliveryCpu => (None, Some(1.5)),
@@ -157,17 +207,27 @@ impl Row {
             | Self::UploadsPerSecond
             | Self::UploadMedian
             | Self::UploadLate
-            | Self::UploadCpu => return None,
+            | Self::UploadCpu
+            | Self::UpsertsPerSecond
+            | Self::UpsertCpu
+            | Self::UpsertDatabase
+            | Self::DeltasPerSecond
+            | Self::DeltaCpu
+            | Self::DeltaDatabase
+            | Self::PatchesPerSecond
+            | Self::PatchCpu
+            | Self::PatchDatabase => return None,
         };
-        Some(Aim { most, times_bare })
+        Some(Aim { most, times_bare, least: None })
     }
 }
 
 impl Unit {
-    /// A figure that is in seconds, bytes, or a number in a second.
+    /// A figure that is in seconds, bytes, or a number, in a second or not.
     pub(crate) fn write(self, value: f64) -> String {
         let (value, name) = match self {
             Self::PerSecond => return format!("{value:.0} /s"),
+            Self::Times => return format!("{value:.1} x"),
             Self::Milliseconds => (value * 1e3, "ms"),
             Self::Microseconds => (value * 1e6, "µs"),
             Self::Kibibytes => (value / 1024.0, "KiB"),
@@ -177,7 +237,7 @@ impl Unit {
     }
 }
 
-/// Figures of one measurement: seconds, bytes, or numbers in a second.
+/// Figures of one measurement: seconds, bytes, or numbers, in a second or not.
 #[derive(Debug, Default)]
 pub(crate) struct Figures(pub(crate) BTreeMap<Row, f64>);
 

@@ -40,6 +40,11 @@ impl Client {
         self.send("PUT", player, path, "application/octet-stream", body).await
     }
 
+    /// Patches with bytes.
+    pub(crate) async fn patch(&mut self, player: &Player, path: &str, body: &[u8]) -> Result<&[u8], Failure> {
+        self.send("PATCH", player, path, "application/octet-stream", body).await
+    }
+
     /// Sends any request.
     pub(crate) async fn send(
         &mut self,

@@ -8,6 +8,7 @@
 
 mod clients;
 mod creating;
+mod durable;
 mod events;
 mod figures;
 mod filling;
@@ -25,10 +26,9 @@ mod usage;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use figures::Figures;
-use player::{Player, players};
+use player::players;
 use scale::Scale;
-use server::{Server, Servers, Target};
+use server::{Servers, Target};
 use table::Table;
 
 const HELP: &str =
@@ -44,14 +44,16 @@ enum Measure {
     Creating,
     Events,
     Uploading,
+    Durable,
 }
 
 /// All of them, and how they are called.
-const MEASURES: [(&str, Measure); 4] = [
+const MEASURES: [(&str, Measure); 5] = [
     ("filling", Measure::Filling),
     ("creating", Measure::Creating),
     ("events", Measure::Events),
     ("uploading", Measure::Uploading),
+    ("durable", Measure::Durable),
 ];
 
 /// What was asked for.
@@ -122,24 +124,23 @@ async fn run(options: &Options) -> Result<(), Failure> {
                 // Tokens live for a quarter of an hour.
                 let players = players(&servers.auth, options.scale.players())?;
                 let server = servers.start(target)?;
-                table.add(target, measure.take(&server, &players, &options.scale).await?);
+                let figures = match measure {
+                    Measure::Durable => {
+                        let database = servers.database(target)?;
+                        durable::measure(&server, &database, &players, &options.scale).await?
+                    }
+                    Measure::Filling => filling::measure(&server, &players, &options.scale).await?,
+                    Measure::Creating => creating::measure(&server, &players, &options.scale).await?,
+                    Measure::Events => events::measure(&server, &players, &options.scale).await?,
+                    Measure::Uploading => uploading::measure(&server, &players, &options.scale).await?,
+                };
+                table.add(target, figures);
             }
         }
     }
     print(options, &table);
     println!("\n{:.0} s in all", began.elapsed().as_secs_f64());
     Ok(())
-}
-
-impl Measure {
-    async fn take(&self, server: &Server, players: &[Player], scale: &Scale) -> Result<Figures, Failure> {
-        match self {
-            Self::Filling => filling::measure(server, players, scale).await,
-            Self::Creating => creating::measure(server, players, scale).await,
-            Self::Events => events::measure(server, players, scale).await,
-            Self::Uploading => uploading::measure(server, players, scale).await,
-        }
-    }
 }
 
 fn print(options: &Options, table: &Table) {

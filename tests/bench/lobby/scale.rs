@@ -30,6 +30,8 @@ pub(crate) struct Scale {
     pub(crate) lasting: Duration,
     /// Time until members without sockets are known to be gone, so that it is not measured.
     pub(crate) lapse: Duration,
+    /// Lobbies whose snapshots are saved without a server before the store.
+    pub(crate) durable: usize,
     /// Time that snapshots are uploaded.
     pub(crate) uploading: Duration,
 }
@@ -47,6 +49,7 @@ impl Scale {
         events_a_second: 6000,
         lasting: Duration::from_secs(5),
         lapse: Duration::from_millis(limits::LEASE.as_millis() as u64 + 1000),
+        durable: 1000,
         uploading: Duration::from_secs(3),
     };
     /// Less of everything, once.
@@ -71,6 +74,7 @@ impl Scale {
         events_a_second: 60,
         lasting: Duration::from_millis(500),
         lapse: Duration::ZERO,
+        durable: 6,
         uploading: Duration::from_millis(300),
         ..Self::QUICK
     };

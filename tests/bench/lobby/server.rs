@@ -60,7 +60,6 @@ impl Servers {
 
     /// Starts one; it is killed when dropped.
     pub(crate) fn start(&mut self, target: Target) -> Result<Server, Failure> {
-        self.started += 1;
         let database = self.database(target)?;
         let key = self.key_file.to_string_lossy();
         let process = match &database.url {
@@ -76,7 +75,8 @@ impl Servers {
     }
 
     /// A new database, of the kind that this server needs.
-    fn database(&mut self, target: Target) -> Result<Database, Failure> {
+    pub(crate) fn database(&mut self, target: Target) -> Result<Database, Failure> {
+        self.started += 1;
         let url = match target {
             Target::Bare => None,
             Target::Memory => Some("memory:".to_owned()),
@@ -105,9 +105,9 @@ impl Servers {
 
 /// What a server is told of its database, and the process that the database's processes come from, if it has any.
 #[derive(Debug)]
-struct Database {
-    url: Option<String>,
-    process: Option<u32>,
+pub(crate) struct Database {
+    pub(crate) url: Option<String>,
+    pub(crate) process: Option<u32>,
 }
 
 /// What was used up to one moment.

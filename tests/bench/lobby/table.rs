@@ -50,9 +50,10 @@ impl Table {
     /// The ratio to the limit, and whether the aim is reached.
     fn judgement(&self, row: Row, target: Target) -> Option<String> {
         let value = self.median(row, target)?;
-        let ratio = value / self.median(row, Target::Bare).filter(|&bare| bare > 0.0)?;
-        let verdict = row.aim().map_or("", |aim| if aim.is_met(value, ratio) { " met" } else { " MISSED" });
-        Some(format!("{ratio:.2}x{verdict}"))
+        let ratio = self.median(row, Target::Bare).filter(|&bare| bare > 0.0).map(|bare| value / bare);
+        let verdict = |aim: Aim| if aim.is_met(value, ratio) { "met" } else { "MISSED" };
+        let words = ratio.map(|ratio| format!("{ratio:.2}x")).into_iter();
+        Some(words.chain(row.aim().map(|aim| verdict(aim).to_owned())).collect::<Vec<_>>().join(" "))
     }
 
     fn write_row(&self, f: &mut fmt::Formatter<'_>, row: Row) -> fmt::Result {
@@ -91,11 +92,16 @@ impl fmt::Display for Table {
 
 impl Aim {
     /// One of the two is enough.
-    fn is_met(self, value: f64, ratio: f64) -> bool {
-        self.most.is_some_and(|most| value <= most) || self.times_bare.is_some_and(|most| ratio <= most)
+    fn is_met(self, value: f64, ratio: Option<f64>) -> bool {
+        self.most.is_some_and(|most| value <= most)
+            || self.times_bare.zip(ratio).is_some_and(|(most, ratio)| ratio <= most)
+            || self.least.is_some_and(|least| value >= least)
     }
 
     fn write(self, row: Row) -> String {
+        if let Some(least) = self.least {
+            return format!("≥ {}", row.unit().write(least));
+        }
         let most = self.most.map(|most| row.unit().write(most));
         let ratio = self.times_bare.map(|ratio| format!("{ratio}x"));
         let both: Vec<_> = most.into_iter().chain(ratio).collect();
@@ -123,6 +129,8 @@ mod tests {
             assert!(line.contains(part), "{line}");
         }
         let aim = Row::SeatCpu.aim().unwrap();
-        assert!(aim.is_met(100e-6, 3.0) && aim.is_met(120e-6, 2.0) && !aim.is_met(120e-6, 3.0));
+        assert!(aim.is_met(100e-6, Some(3.0)) && aim.is_met(120e-6, Some(2.0)) && !aim.is_met(120e-6, Some(3.0)));
+        let least = Row::DurableRatio.aim().unwrap();
+        assert!(least.is_met(10.0, None) && !least.is_met(9.9, None));
     }
 }

@@ -268,6 +268,8 @@ fn learn_event(known: &mut Known, body: &EventBody) {
         | EventBody::MemberConnected { .. }
         | EventBody::MemberDisconnected { .. }
         | EventBody::MemberLeft { .. }
+        | EventBody::HandOverAsked { .. }
+        | EventBody::HandOverEnded
         | EventBody::SuccessorChanged { .. }
         | EventBody::LobbyChanged { .. }
         | EventBody::DataChanged { .. }

@@ -57,6 +57,8 @@ fn check_steady(lobby: &Lobby<'_>, found: &mut Found) {
             | EventBody::HostReady { .. }
             | EventBody::ElectionFailed { .. }
             | EventBody::HostParked { .. }
+            | EventBody::HandOverAsked { .. }
+            | EventBody::HandOverEnded
             | EventBody::SuccessorChanged { .. }
             | EventBody::LobbyChanged { .. }
             | EventBody::DataChanged { .. }
@@ -90,6 +92,8 @@ fn listens(lobby: &Lobby<'_>, connection: ConnectionId) -> bool {
         | EventBody::HostReady { .. }
         | EventBody::ElectionFailed { .. }
         | EventBody::HostParked { .. }
+        | EventBody::HandOverAsked { .. }
+        | EventBody::HandOverEnded
         | EventBody::SuccessorChanged { .. }
         | EventBody::LobbyChanged { .. }
         | EventBody::DataChanged { .. }

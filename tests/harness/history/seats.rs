@@ -111,6 +111,8 @@ impl Seats<'_> {
                 | EventBody::HostReady { .. }
                 | EventBody::ElectionFailed { .. }
                 | EventBody::HostParked { .. }
+                | EventBody::HandOverAsked { .. }
+                | EventBody::HandOverEnded
                 | EventBody::SuccessorChanged { .. }
                 | EventBody::LobbyChanged { .. }
                 | EventBody::DataChanged { .. }

@@ -1,9 +1,9 @@
 //! Who is there, and whether the lobby knows: what the instances owe to the members, whatever happens to instances and database.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use protocol::id::{ConnectionId, PeerKey};
+use protocol::id::{ConnectionId, PeerKey, PlayerId};
 use protocol::limits;
 use protocol::message::{Event, EventBody};
 
@@ -17,6 +17,9 @@ const NOTICED: Duration = Duration::from_secs(3);
 /// Within this time it knows of one who has none: an instance's lease and the turn in which another one sees that it has ended,
 /// the full term that it gives, and a moment. It begins anew when something happens to an instance or to the database.
 const MISSED: Duration = Duration::from_secs(limits::LEASE.as_secs() * 2 + 2 + 2);
+/// A late request of a process that is gone, and has its seat, is a sign of life to whoever takes it: for one more term, and until the
+/// next look at who is held by nobody.
+const STRAY: Duration = Duration::from_secs(limits::LEASE.as_secs() * 2);
 
 /// What was seen of each peer.
 pub(super) struct Attendance {
@@ -25,11 +28,18 @@ pub(super) struct Attendance {
     settled: Vec<bool>,
     /// For how long the lobby has held a process for connected that has no socket.
     missed: BTreeMap<(ConnectionId, PeerKey), Duration>,
+    /// Processes that are gone, and whose requests came after that.
+    strays: BTreeSet<PeerKey>,
 }
 
 impl Attendance {
     pub(super) fn new(peers: usize) -> Self {
-        Self { linked_since: vec![None; peers], settled: vec![false; peers], missed: BTreeMap::new() }
+        Self {
+            linked_since: vec![None; peers],
+            settled: vec![false; peers],
+            missed: BTreeMap::new(),
+            strays: BTreeSet::new(),
+        }
     }
 
     /// Something happened to this peer itself: its process, its socket, its network.
@@ -50,6 +60,17 @@ impl Sim {
         let ways = (0..self.service.instances.len())
             .flat_map(|instance| [(node, Node::Service(instance)), (Node::Service(instance), node)]);
         ways.into_iter().any(|(from, to)| self.network.cut_until(from, to, self.now).is_some())
+    }
+
+    /// A process asks for the seat that it has. It may be gone by now.
+    pub(super) fn asks_again(&mut self, player: PlayerId, key: PeerKey) {
+        let Some((lobby, _)) = self.service.row() else { return };
+        let has_seat = lobby.connected().any(|(_, its, _)| its == key);
+        let is_gone =
+            !self.peers.iter().any(|peer| peer.player == player && peer.key == key && !matches!(peer.life, Life::Dead));
+        if has_seat && is_gone {
+            self.attendance.strays.insert(key);
+        }
     }
 
     /// Looks at all of them.
@@ -77,7 +98,8 @@ impl Sim {
         for (seat, key, _) in gone {
             let missed = before.get(&(seat, key)).filter(|_| up).copied().unwrap_or_default() + TICK;
             self.attendance.missed.insert((seat, key), missed);
-            if missed > MISSED {
+            let stray = if self.attendance.strays.contains(&key) { STRAY } else { Duration::ZERO };
+            if missed > MISSED + stray {
                 self.violation("P9", format!("seat {seat} has been gone for {missed:?} and is still connected"));
             }
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
+use protocol::hand_over::Wish;
 use protocol::relay::{Limits, RelayTable};
 
 use super::instance::Doom;
@@ -31,9 +32,14 @@ enum Kind {
     CrashRelay,
     SlowRestore,
     ResetHostSocket,
+    KillHostAndSuccessor,
+    KillHostWithoutSuccessor,
+    CutStandby,
+    HandOver,
+    Flood,
 }
 
-const KINDS: [Kind; 17] = [
+const KINDS: [Kind; 22] = [
     Kind::Kill,
     Kind::KillHost,
     Kind::Freeze,
@@ -51,6 +57,11 @@ const KINDS: [Kind; 17] = [
     Kind::CrashRelay,
     Kind::SlowRestore,
     Kind::ResetHostSocket,
+    Kind::KillHostAndSuccessor,
+    Kind::KillHostWithoutSuccessor,
+    Kind::CutStandby,
+    Kind::HandOver,
+    Kind::Flood,
 ];
 
 /// The faults of a seed.
@@ -66,6 +77,11 @@ pub(super) struct Faults {
     pub(super) bus_loss: f64,
     pub(super) bus_late_ms: u64,
     mean_gap_ms: u64,
+    /// The game looks at what has come only now and then.
+    pub(super) slow_game: bool,
+    /// Ticks between two states, and time between two that the lobby gets.
+    pub(super) give_every: u64,
+    pub(super) upload_every_ms: u64,
 }
 
 impl Faults {
@@ -91,6 +107,9 @@ impl Faults {
             bus_loss,
             bus_late_ms: if rng.bool() { 20 } else { 500 },
             mean_gap_ms: rng.u64(1500..12_000),
+            slow_game: rng.u8(0..4) == 0,
+            give_every: rng.u64(1..4),
+            upload_every_ms: *pick(rng, &[500, 1000, 3000]),
         }
     }
 }
@@ -123,6 +142,16 @@ impl Sim {
             Kind::CutFromDatabase => self.cut_from_database(),
             Kind::CrashRelay => self.crash_relay(),
             Kind::SlowRestore => self.kill(host),
+            Kind::KillHostAndSuccessor => self.kill_host_and_successor(host),
+            Kind::KillHostWithoutSuccessor => self.kill_host_without_successor(host),
+            Kind::CutStandby => self.cut_standby(anybody),
+            Kind::HandOver => self.wish_hand_over(host),
+            // All of it has to be said again and again, so that it is rare.
+            Kind::Flood => {
+                if self.rng.u8(0..16) == 0 {
+                    self.flood(anybody);
+                }
+            }
         }
         let gap = self.rng.u64(200..2 * self.faults.mean_gap_ms);
         self.after(Duration::from_millis(gap), Item::Fault);
@@ -144,6 +173,42 @@ impl Sim {
             _ => self.rng.u64(500..4000),
         };
         self.kill_for(peer, back_ms);
+    }
+
+    /// Whom the lobby would elect now.
+    fn successor(&self) -> Option<usize> {
+        let successor = self.service.row()?.0.successor()?;
+        self.peers.iter().position(|peer| peer.seat() == Some(successor))
+    }
+
+    fn kill_host_and_successor(&mut self, host: usize) {
+        let Some(successor) = self.successor() else { return };
+        self.stats.host_and_successor_killed += 1;
+        self.kill(host);
+        self.kill(successor);
+    }
+
+    /// The successor is away just when it is needed.
+    fn kill_host_without_successor(&mut self, host: usize) {
+        let Some(successor) = self.successor() else { return };
+        self.reset_socket(successor);
+        let until = self.now + Duration::from_millis(self.rng.u64(500..6000));
+        for instance in 0..self.service.instances.len() {
+            self.network.cut(Node::Peer(successor, 0), Node::Service(instance), until);
+        }
+        self.kill(host);
+    }
+
+    /// Now and then the wish is taken back.
+    fn wish_hand_over(&mut self, host: usize) {
+        let wish = *pick(&mut self.rng, &[Wish::Game, Wish::Operator]);
+        if self.begin_hand_over(host, wish) && self.rng.u8(0..8) == 0 {
+            self.cancel_hand_over(host);
+        }
+        if self.rng.u8(0..4) == 0 {
+            let anybody = self.rng.usize(..self.peers.len());
+            self.kill(self.successor().unwrap_or(anybody));
+        }
     }
 
     /// Nobody is there any more to say that it is gone, and it does not come back for long.

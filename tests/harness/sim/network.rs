@@ -1,6 +1,6 @@
 //! The network between peers, relay and service: latency, and what goes wrong on the way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -53,6 +53,8 @@ type Machine = (u8, usize);
 pub(super) struct Network {
     cuts: Vec<(Machine, Machine, Instant)>,
     last_arrival: BTreeMap<(u64, bool), Instant>,
+    /// Links that were cut for so long that both sides will find them broken.
+    broken: BTreeSet<u64>,
 }
 
 impl Network {
@@ -69,6 +71,15 @@ impl Network {
     pub(super) fn cut_until(&self, from: Node, to: Node, now: Instant) -> Option<Instant> {
         let way = (from.machine(), to.machine());
         self.cuts.iter().filter(|(a, b, until)| (*a, *b) == way && *until > now).map(|&(_, _, until)| until).max()
+    }
+
+    /// Nothing arrives on this link any more. Returns whether that is news.
+    pub(super) fn break_link(&mut self, link: u64) -> bool {
+        self.broken.insert(link)
+    }
+
+    pub(super) fn is_broken(&self, link: u64) -> bool {
+        self.broken.contains(&link)
     }
 
     /// When something sent now on a connection arrives: after all that was sent on it before, and not while it is cut.

@@ -4,6 +4,7 @@
 
 use protocol::commit::{Head, Outcome, Version};
 use protocol::error::Rejection;
+use protocol::hand_over::CommitAnswer;
 use protocol::id::{PeerKey, PlayerId, SecretHash};
 use protocol::lobby::{Command, HostState, LeaveReason, Lobby, LossCause, Newcomer, Return, Viewer};
 use protocol::message::{Event, EventBody};
@@ -38,6 +39,8 @@ impl Sim {
                 | EventBody::MemberConnected { .. }
                 | EventBody::MemberDisconnected { .. }
                 | EventBody::HostLost { .. }
+                | EventBody::HandOverAsked { .. }
+                | EventBody::HandOverEnded
                 | EventBody::SuccessorChanged { .. }
                 | EventBody::LobbyChanged { .. }
                 | EventBody::DataChanged { .. }
@@ -101,6 +104,12 @@ impl Sim {
                 Answer::Ready { epoch: *epoch, answer: ReadyAnswer::Refused }
             }
             (Command::Leave { .. }, Outcome::Applied(_)) => Answer::Left,
+            (Command::Replace { .. }, Outcome::Applied(_) | Outcome::Rejected(Rejection::StaleEpoch { .. })) => {
+                Answer::HandedOver(CommitAnswer::Done)
+            }
+            (Command::Replace { .. }, Outcome::Rejected(_) | Outcome::NotFound) => {
+                Answer::HandedOver(CommitAnswer::Refused)
+            }
             (_, Outcome::Contended) => Answer::Unknown,
             (_, Outcome::Applied(_) | Outcome::Rejected(_) | Outcome::NotFound) => Answer::Refused,
         }
@@ -124,8 +133,25 @@ impl Sim {
         Answer::Joined { connection, view, secret }
     }
 
+    /// Who is elected, and whether the host wished it.
+    fn count_successors(&mut self, before: &Lobby, events: &[Event]) {
+        for event in events {
+            match event.body {
+                EventBody::HostElected { host, .. } => {
+                    self.stats.others_elected += u64::from(before.successor() != Some(host));
+                }
+                EventBody::HostLost { cause: LossCause::Replaced, .. } => {
+                    self.stats.hand_overs_committed += 1;
+                    self.history.replaced(before.epoch());
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// What an election must not do (P10): take the host from a game that a majority plays.
     pub(super) fn check_elections(&mut self, before: &Lobby, events: &[Event]) {
+        self.count_successors(before, events);
         let elected = events.iter().any(|event| matches!(event.body, EventBody::HostElected { .. }));
         let (HostState::Present { host, .. } | HostState::Vouched { host, .. } | HostState::Lost { host, .. }) =
             *before.host()
@@ -133,9 +159,9 @@ impl Sim {
             return;
         };
         let by_fault = |event: &Event| {
-            use LossCause::{Disconnected, Left, Restarted, Silent};
+            use LossCause::{Disconnected, Left, Replaced, Restarted, Silent};
             match event.body {
-                EventBody::HostLost { cause: Left | Restarted, .. } => false,
+                EventBody::HostLost { cause: Left | Restarted | Replaced, .. } => false,
                 EventBody::HostLost { cause: Disconnected | Silent, .. } => true,
                 _ => {
                     !matches!(event.body, EventBody::MemberLeft { connection, .. } if connection == host)

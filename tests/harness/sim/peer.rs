@@ -1,23 +1,30 @@
 //! A peer: the real `Migration`, and around it what a client's driver does, with links that are datagrams through the relay.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use protocol::frame::{HostHint, PeerBody, PeerFrame, RelayFrame};
+use protocol::frame::{HostHint, RelayFrame};
+use protocol::hand_over::Wish;
 use protocol::id::{
     ConnectionId, EventSeq, HostEpoch, InstanceId, ObjectId, PeerKey, PlayerId, SecretHash, SessionTag,
 };
+use protocol::journal::{GuestStreams, Ledger, StreamId};
 use protocol::limits;
 use protocol::lobby::Newcomer;
 use protocol::message::{ClientMessage, Event, LobbyView};
-use protocol::migration::{Admission, Effect, GuestLink, Migration, Notice, ReadyAnswer, Role};
+use protocol::migration::{Effect, GuestLink, Migration, Notice, ReadyAnswer, Role, Stage};
 use protocol::objects::ObjectTable;
 use protocol::presence::SocketId;
-use protocol::snapshot::{Body, Generation, Seat, Snapshot};
+use protocol::snapshot::{Image, Snapshot};
+use protocol::standby::Job;
 
+use super::game::{Chain, Game, View};
+use super::hosting::{Fed, Hosting};
+use super::links::{Links, Streamed};
 use super::network::Node;
 use super::service::{Answer, Call, ServiceItem};
+use super::takeover::Search;
 use super::{Item, Sim, TICK, rng_bytes};
 
 /// What happens to a peer.
@@ -27,6 +34,12 @@ pub(super) enum PeerItem {
     Tick,
     Thaw,
     Datagram(Vec<u8>),
+    /// On the stream of a link.
+    Stream {
+        link: u64,
+        from: ConnectionId,
+        streamed: Streamed,
+    },
     SocketClosed(SocketId),
     FromService {
         socket: SocketId,
@@ -38,6 +51,11 @@ pub(super) enum PeerItem {
     },
     Restored {
         epoch: HostEpoch,
+    },
+    /// A state is ready to be sent to the successor.
+    Encoded {
+        epoch: HostEpoch,
+        job: Job<Fed>,
     },
 }
 
@@ -78,47 +96,37 @@ enum Socket {
     },
 }
 
-struct Dial {
-    host: ConnectionId,
-    key: PeerKey,
-    epoch: HostEpoch,
-    number: u64,
-    until: Instant,
-}
-
 #[derive(Default)]
-struct Binding {
-    tag: Option<SessionTag>,
+pub(super) struct Binding {
+    pub(super) tag: Option<SessionTag>,
     heard_at: Option<Instant>,
     asked_at: Option<Instant>,
     grant: Option<HostHint>,
 }
 
-/// A guest's link, at its host.
-struct Incoming {
-    dial: u64,
-    heard_at: Instant,
-    welcomed: bool,
-}
-
-struct Session {
-    me: ConnectionId,
-    migration: Migration,
+pub(super) struct Session {
+    pub(super) me: ConnectionId,
+    pub(super) migration: Migration,
     socket: Socket,
-    binding: Binding,
-    dial: Option<Dial>,
-    incoming: BTreeMap<ConnectionId, Incoming>,
-    fetched: Option<Snapshot>,
+    pub(super) binding: Binding,
+    pub(super) links: Links,
+    /// What it says and hears, whoever hosts; and what its game makes of that.
+    pub(super) streams: GuestStreams,
+    pub(super) view: View,
+    /// The newest state that it holds.
+    pub(super) held: Option<Image>,
+    /// It was elected and looks for the newest state; and what it has found.
+    pub(super) search: Option<Search>,
+    pub(super) found: Option<(Image, Snapshot)>,
+    pub(super) hosting: Option<Hosting>,
     /// What the host alone knows of each seat: when it was taken, and a secret.
-    secrets: BTreeMap<ConnectionId, Vec<u8>>,
+    pub(super) secrets: BTreeMap<ConnectionId, Vec<u8>>,
     /// One object for each seat.
-    objects: ObjectTable,
-    tick: u64,
-    next_seq: u64,
-    upload_at: Option<Instant>,
-    uploading: bool,
-    beat_at: Instant,
+    pub(super) objects: ObjectTable,
+    pub(super) upload_at: Option<Instant>,
     leaving: bool,
+    /// It leaves once another one hosts.
+    leaves_after_hand_over: bool,
     was_host: bool,
     last_report: Option<ClientMessage>,
 }
@@ -133,19 +141,19 @@ pub(super) struct Peer {
     /// What takes its seat again, on its disk, and what does after that: drawn and saved before the service hears of it. (The hashes
     /// stand for the secrets.)
     saved: Option<(SecretHash, Option<SecretHash>)>,
-    session: Option<Session>,
+    pub(super) session: Option<Session>,
     joining: bool,
+    /// It had a seat: it joins anew with another key.
+    joins_anew: bool,
     join_at: Instant,
     requests: BTreeMap<u64, (Instant, Answer)>,
     next_number: u64,
     /// The newest epoch that this process has heard of.
-    known: HostEpoch,
+    pub(super) known: HostEpoch,
 }
 
 /// How long a request may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
-/// A link on which nothing comes for this long is down (QUIC's idle time-out).
-const LINK_IDLE: Duration = Duration::from_secs(3);
 /// Datagrams that a frozen process finds when it thaws.
 const FROZEN_BUFFER: usize = 256;
 
@@ -160,6 +168,7 @@ impl Peer {
             saved: None,
             session: None,
             joining: false,
+            joins_anew: false,
             join_at: Instant::now(),
             requests: BTreeMap::new(),
             next_number: 0,
@@ -204,11 +213,34 @@ impl Peer {
         }
     }
 
-    fn node(&self) -> Node {
+    pub(super) fn hosting_mut(&mut self) -> Option<&mut Hosting> {
+        self.session.as_mut()?.hosting.as_mut()
+    }
+
+    pub(super) fn game_mut(&mut self) -> Option<&mut Game> {
+        self.hosting_mut().map(|hosting| &mut hosting.game)
+    }
+
+    pub(super) fn view_mut(&mut self) -> Option<&mut View> {
+        self.session.as_mut().map(|session| &mut session.view)
+    }
+
+    /// What its process was shown as stable.
+    pub(super) fn heard_stable(&self) -> Option<(StreamId, Chain)> {
+        self.session.as_ref().map(|session| (session.streams.offer().stream, session.view.stable()))
+    }
+
+    /// How much its process has said, and what it has heard.
+    pub(super) fn said_and_heard(&self) -> Option<(StreamId, u64, &View)> {
+        let session = self.session.as_ref()?;
+        Some((session.streams.offer().stream, session.streams.journal().newest(), &session.view))
+    }
+
+    pub(super) fn node(&self) -> Node {
         Node::Peer(self.index, self.process)
     }
 
-    fn number(&mut self) -> u64 {
+    pub(super) fn number(&mut self) -> u64 {
         self.next_number += 1;
         (self.index as u64) << 48 | u64::from(self.process) << 32 | self.next_number
     }
@@ -242,6 +274,7 @@ impl Sim {
             PeerItem::Start | PeerItem::Thaw => {}
             PeerItem::Tick => self.peer_tick(index),
             PeerItem::Datagram(bytes) => self.peer_datagram(index, &bytes),
+            PeerItem::Stream { link, from, streamed } => self.streamed(index, link, from, streamed),
             PeerItem::SocketClosed(socket) => self.peer_socket_closed(index, socket),
             PeerItem::FromService { socket, message } => self.service_says(index, socket, message),
             PeerItem::Answer { request, answer } => {
@@ -249,6 +282,7 @@ impl Sim {
                     self.answered(index, if matches!(answer, Answer::Unknown) { lost } else { answer });
                 }
             }
+            PeerItem::Encoded { epoch, job } => self.encoded(index, epoch, &job),
             PeerItem::Restored { epoch } => {
                 if let Some(session) = &mut self.peers[index].session {
                     session.migration.handle_restored(epoch);
@@ -310,16 +344,26 @@ impl Sim {
         }
         session.leaving = true;
         self.attendance.disturb(index);
-        let connection = session.me;
-        if self.peers[index].hosts().is_some() {
-            self.upload(index);
+        if self.begin_hand_over(index, Wish::Leave) {
+            if let Some(session) = &mut self.peers[index].session {
+                session.leaves_after_hand_over = true;
+            }
+            return;
         }
+        self.upload(index);
+        self.leave(index);
+    }
+
+    pub(super) fn leave(&mut self, index: usize) {
+        let Some(session) = &mut self.peers[index].session else { return };
+        session.leaves_after_hand_over = false;
+        let connection = session.me;
         let player = self.peers[index].player;
         self.request(index, Call::Leave { connection, player }, Answer::Unknown);
     }
 
     /// Sends a request; `lost` is what the peer takes it for if nothing comes back.
-    fn request(&mut self, index: usize, call: Call, lost: Answer) {
+    pub(super) fn request(&mut self, index: usize, call: Call, lost: Answer) {
         let peer = &mut self.peers[index];
         let request = peer.number();
         peer.requests.insert(request, (self.now + REQUEST_TIMEOUT, lost));
@@ -336,34 +380,39 @@ impl Sim {
 
     pub(super) fn enter_lobby(&mut self, index: usize, me: ConnectionId, view: LobbyView, created: bool) {
         let now = self.now;
+        let stream = StreamId(self.rng.u64(..));
         let peer = &mut self.peers[index];
         let session = Session {
             me,
             migration: Migration::new(me, view, created, now),
             socket: Socket::Closed { again_at: now, avoid: None },
             binding: Binding::default(),
-            dial: None,
-            incoming: BTreeMap::new(),
-            fetched: None,
+            links: Links::default(),
+            streams: GuestStreams::new(stream),
+            view: View::default(),
+            held: None,
+            search: None,
+            found: None,
+            hosting: None,
             secrets: BTreeMap::new(),
             objects: ObjectTable::default(),
-            tick: 0,
-            next_seq: 0,
             upload_at: None,
-            uploading: false,
-            beat_at: now,
             leaving: false,
+            leaves_after_hand_over: false,
             was_host: false,
             last_report: None,
         };
         peer.session = Some(session);
         let player = peer.player;
+        if let Some(epoch) = self.peers[index].hosts() {
+            self.host(index, epoch, Game::default(), Ledger::default(), 0, now);
+        }
         self.check_seat(player, me);
         self.pump(index);
     }
 
     /// P6: the seat that a player is told is the one that it always had.
-    fn check_seat(&mut self, player: PlayerId, seat: ConnectionId) {
+    pub(super) fn check_seat(&mut self, player: PlayerId, seat: ConnectionId) {
         if let Some(other) = self.checker.seat_differs(player, seat) {
             self.violation("P6", format!("player {player:?} was given seat {seat}, but has {other}"));
         }
@@ -378,6 +427,9 @@ impl Sim {
         let Some(session) = &mut peer.session else {
             if !peer.joining && peer.join_at <= now {
                 peer.joining = true;
+                if std::mem::take(&mut peer.joins_anew) {
+                    peer.key = PeerKey::from_bytes(rng_bytes(&mut self.rng));
+                }
                 let fresh = SecretHash::from_bytes(rng_bytes(&mut self.rng));
                 let newcomer = peer.newcomer(InstanceId::from_bytes([0; 8]));
                 let call = match peer.saved {
@@ -401,10 +453,13 @@ impl Sim {
         self.keep_binding(index);
         self.keep_links(index);
         self.beat(index);
+        self.operate(index);
+        self.host_tick(index);
         let due = self.peers[index].session.as_ref().and_then(|session| session.upload_at).is_some_and(|at| at <= now);
         if due {
             self.upload(index);
         }
+        self.pump(index);
     }
 
     fn time_out_requests(&mut self, index: usize) {
@@ -597,177 +652,6 @@ impl Sim {
         }
     }
 
-    /// Sends a frame on the link to another peer's process.
-    fn send_frame(&mut self, index: usize, to: ConnectionId, to_key: PeerKey, frame: PeerFrame<'_>) {
-        let peer = &self.peers[index];
-        let Some(tag) = peer.session.as_ref().and_then(|session| session.binding.tag) else { return };
-        let mut payload = [&peer.key.as_bytes()[..8], &to_key.as_bytes()[..8]].concat();
-        frame.encode(&mut payload);
-        let datagram = RelayFrame::Data { session: tag, peer: to, payload: &payload }.to_vec();
-        let node = peer.node();
-        self.send_datagram(node, Node::Relay, datagram);
-    }
-
-    /// A frame of a link: between two processes that have proven their keys.
-    fn link_datagram(&mut self, index: usize, from: ConnectionId, payload: &[u8]) {
-        let now = self.now;
-        let peer = &mut self.peers[index];
-        let (Some((keys, frame)), Some(session)) = (payload.split_at_checked(16), &mut peer.session) else { return };
-        let Some(their_key) = session.migration.lobby().member(from).map(|member| member.peer_key) else { return };
-        if keys[..8] != their_key.as_bytes()[..8] || keys[8..] != peer.key.as_bytes()[..8] {
-            return;
-        }
-        let Ok(frame) = PeerFrame::decode(frame) else { return };
-        if let PeerBody::Hello(payload) = frame.body {
-            return self.hello(index, from, frame.epoch, payload);
-        }
-        match session.migration.admit(from, frame.epoch, now) {
-            Admission::Accept => {}
-            Admission::Stale => {
-                self.stats.stale_frames_refused += 1;
-                return;
-            }
-            Admission::Ahead => return,
-        }
-        let known = peer.known;
-        if let Some(incoming) = session.incoming.get_mut(&from) {
-            incoming.heard_at = now;
-        }
-        match frame.body {
-            PeerBody::Welcome(_) => {
-                let dialed = session.dial.as_ref().is_some_and(|dial| dial.host == from && dial.epoch == frame.epoch);
-                if dialed {
-                    session.dial = None;
-                    session.migration.handle_welcome(from, now);
-                    let me = session.me;
-                    self.checker.in_game(frame.epoch, me);
-                }
-            }
-            PeerBody::Unreliable(_) => session.tick = session.tick.max(1),
-            PeerBody::Goodbye => session.migration.handle_goodbye(from, now),
-            PeerBody::Hello(_)
-            | PeerBody::Refused(_)
-            | PeerBody::Reliable { .. }
-            | PeerBody::Heartbeat { .. }
-            | PeerBody::Objects(_) => {}
-        }
-        if frame.epoch < known {
-            self.violation("P4", format!("peer {index} took a frame of epoch {} though it knows {known}", frame.epoch));
-        }
-    }
-
-    fn hello(&mut self, index: usize, from: ConnectionId, epoch: HostEpoch, payload: &[u8]) {
-        let now = self.now;
-        let Some(session) = &mut self.peers[index].session else { return };
-        let Some(number) = payload.first_chunk::<8>() else { return };
-        let dial = u64::from_be_bytes(*number);
-        match session.incoming.get(&from) {
-            Some(incoming) if incoming.dial == dial => {
-                if incoming.welcomed {
-                    self.welcome(index, from);
-                }
-                return;
-            }
-            Some(incoming) if incoming.dial > dial && incoming.dial >> 32 == dial >> 32 => return,
-            Some(_) => session.migration.handle_link_down(from, now),
-            None => {}
-        }
-        if session.migration.handle_hello(from, epoch, now) {
-            session.incoming.insert(from, Incoming { dial, heard_at: now, welcomed: false });
-        }
-    }
-
-    fn welcome(&mut self, index: usize, guest: ConnectionId) {
-        let Some(session) = &mut self.peers[index].session else { return };
-        let epoch = session.migration.epoch();
-        let Some(key) = session.migration.lobby().member(guest).map(|member| member.peer_key) else { return };
-        if let Some(incoming) = session.incoming.get_mut(&guest) {
-            incoming.welcomed = true;
-            self.send_frame(index, guest, key, PeerFrame { epoch, body: PeerBody::Welcome(b"") });
-        }
-    }
-
-    fn keep_links(&mut self, index: usize) {
-        let now = self.now;
-        let Some(session) = &mut self.peers[index].session else { return };
-        let idle: Vec<_> =
-            session.incoming.extract_if(.., |_, incoming| now - incoming.heard_at >= LINK_IDLE).collect();
-        idle.into_iter().for_each(|(guest, _)| session.migration.handle_link_down(guest, now));
-        if let Role::Guest { host, link: GuestLink::InGame { heard_at, .. }, .. } = *session.migration.role()
-            && now - heard_at >= LINK_IDLE
-        {
-            session.migration.handle_link_down(host, now);
-        }
-        let Some(dial) = &session.dial else { return };
-        let (host, key, epoch) = (dial.host, dial.key, dial.epoch);
-        if dial.until <= now {
-            session.dial = None;
-            session.migration.handle_link_down(host, now);
-            return;
-        }
-        let payload = dial.number.to_be_bytes();
-        self.send_frame(index, host, key, PeerFrame { epoch, body: PeerBody::Hello(&payload) });
-    }
-
-    /// A host sends the game's state to its guests, a guest its heartbeat to the host.
-    fn beat(&mut self, index: usize) {
-        let now = self.now;
-        let Some(session) = &mut self.peers[index].session else { return };
-        if session.beat_at > now {
-            return;
-        }
-        session.beat_at = now + limits::HEARTBEAT;
-        let epoch = session.migration.epoch();
-        let lobby = session.migration.lobby();
-        let key_of = |seat: ConnectionId| Some((seat, lobby.member(seat)?.peer_key));
-        let (targets, body): (Vec<_>, _) = match session.migration.role() {
-            Role::Host { .. } => {
-                let guests: BTreeSet<_> = session.migration.guests_in_game().collect();
-                session.tick += 1;
-                (guests.into_iter().filter_map(key_of).collect(), PeerBody::Unreliable(b"state"))
-            }
-            Role::Guest { host, link: GuestLink::InGame { .. }, .. } => {
-                (key_of(*host).into_iter().collect(), PeerBody::Heartbeat { tick: session.tick })
-            }
-            Role::Guest { .. } | Role::Waiting | Role::Becoming { .. } | Role::Out => return,
-        };
-        for (to, key) in targets {
-            self.send_frame(index, to, key, PeerFrame { epoch, body });
-        }
-    }
-
-    fn upload(&mut self, index: usize) {
-        let upload_at = self.now + limits::SNAPSHOT_INTERVAL;
-        let Some(epoch) = self.peers[index].hosts() else { return };
-        let Some(session) = &mut self.peers[index].session else { return };
-        session.upload_at = Some(upload_at);
-        if session.uploading {
-            return;
-        }
-        session.uploading = true;
-        let members = &session.migration.lobby().members;
-        let seats = members.iter().map(|member| Seat {
-            connection: member.connection,
-            player: member.player,
-            played: session.migration.has_played(member.connection),
-            host_data: session.secrets.get(&member.connection).cloned().unwrap_or_default(),
-        });
-        let body = Body {
-            build_id: "sim".into(),
-            scene: "arena".into(),
-            seats: seats.collect(),
-            objects: session.objects.clone(),
-            state: Vec::new(),
-        };
-        let generation = Generation { epoch, seq: session.next_seq };
-        session.next_seq += 1;
-        let snapshot = Snapshot { generation, tick: session.tick, elapsed_us: session.tick * 100_000, body };
-        let connection = session.me;
-        if let Ok(record) = snapshot.encode() {
-            self.request(index, Call::Snapshot { connection, record }, Answer::NotStored);
-        }
-    }
-
     fn answered(&mut self, index: usize, answer: Answer) {
         let now = self.now;
         let rejoin_at = now + Duration::from_millis(self.rng.u64(500..8000));
@@ -789,23 +673,34 @@ impl Sim {
             }
             (Answer::Left, session) => {
                 *session = None;
+                peer.joins_anew = true;
                 peer.join_at = if self.now - self.start >= super::HEAL { now } else { rejoin_at };
             }
             (Answer::Ready { epoch, answer }, Some(session)) => session.migration.handle_ready(epoch, answer, now),
-            (Answer::Fetched { epoch, record }, Some(session)) => {
-                let snapshot = record.and_then(|record| Snapshot::decode(&record).ok());
-                let seats: Vec<_> = snapshot.iter().flat_map(|snapshot| &snapshot.body.seats).cloned().collect();
-                session.fetched = snapshot;
-                let played = seats.iter().filter(|seat| seat.played).map(|seat| seat.connection);
-                session.migration.handle_fetched(epoch, played);
-                seats.iter().for_each(|seat| self.check_seat(seat.player, seat.connection));
+            (Answer::Fetched { epoch, record }, Some(_)) => self.lobby_has(index, epoch, record.as_deref()),
+            (Answer::FetchFailed { epoch }, Some(_)) => self.lobby_failed(index, epoch),
+            (Answer::HandedOver(answer), Some(_)) => self.hand_over_answered(index, answer),
+            // A request of the process before came late, and the lobby holds that one for this one: the seat is taken again.
+            (Answer::View(view), Some(session))
+                if view.member(session.me).is_some_and(|me| me.peer_key != peer.key) =>
+            {
+                peer.session = None;
+                peer.joins_anew = true;
+                peer.join_at = now;
             }
             (Answer::View(view), Some(session)) => session.migration.handle_resync(*view, now),
-            (Answer::Stored | Answer::NotStored, Some(session)) => session.uploading = false,
+            (Answer::Stored, Some(_)) => self.uploaded(index, true),
+            (Answer::NotStored, Some(_)) => self.uploaded(index, false),
             (Answer::Refused | Answer::Unknown, Some(session)) => session.leaving = false,
             (Answer::Joined { .. }, Some(_)) => {}
             (
-                Answer::Ready { .. } | Answer::Fetched { .. } | Answer::View(_) | Answer::Stored | Answer::NotStored,
+                Answer::Ready { .. }
+                | Answer::Fetched { .. }
+                | Answer::FetchFailed { .. }
+                | Answer::HandedOver(_)
+                | Answer::View(_)
+                | Answer::Stored
+                | Answer::NotStored,
                 None,
             ) => {}
         }
@@ -814,10 +709,13 @@ impl Sim {
 
     /// Does what the machine wants done, and looks at what it has become.
     pub(super) fn pump(&mut self, index: usize) {
-        while let Some(effect) = self.peers[index].session.as_mut().and_then(|session| session.migration.poll_effect())
-        {
+        loop {
+            self.keep_searching(index);
+            let Some(session) = &mut self.peers[index].session else { break };
+            let Some(effect) = session.migration.poll_effect() else { break };
             self.effect(index, effect);
         }
+        self.stop_hosting(index);
         let peer = &mut self.peers[index];
         let Some(session) = &mut peer.session else { return };
         let epoch = session.migration.lobby().epoch;
@@ -841,27 +739,37 @@ impl Sim {
             }
             Role::Out => {
                 peer.session = None;
+                peer.joins_anew = true;
                 peer.join_at = self.now;
             }
             Role::Waiting | Role::Guest { .. } | Role::Becoming { .. } => {}
         }
     }
 
+    /// Who hosts no more, and is not about to, has no game; nobody looks for a state that is not elected.
+    fn stop_hosting(&mut self, index: usize) {
+        let Some(session) = &mut self.peers[index].session else { return };
+        let (hosts, searches) = match *session.migration.role() {
+            Role::Host { epoch } => (Some(epoch), None),
+            Role::Becoming { epoch, stage: Stage::Fetching { .. } } => (None, Some(epoch)),
+            Role::Becoming { epoch, stage: Stage::Restoring } => (Some(epoch), None),
+            Role::Waiting | Role::Guest { .. } | Role::Out => (None, None),
+        };
+        session.search.take_if(|search| Some(search.takeover.epoch()) != searches);
+        let stopped = session.hosting.take_if(|hosting| Some(hosting.epoch) != hosts).is_some();
+        if stopped && session.leaves_after_hand_over {
+            self.leave(index);
+        }
+    }
+
     fn effect(&mut self, index: usize, effect: Effect) {
         let now = self.now;
-        let number = self.peers[index].number();
         let Some(session) = &mut self.peers[index].session else { return };
         match effect {
-            Effect::Dial { host, peer_key, epoch } => {
-                let until = now + Duration::from_secs(1);
-                session.dial = Some(Dial { host, key: peer_key, epoch, number, until });
-                self.keep_links(index);
-            }
-            Effect::HangUp { peer } => {
-                session.incoming.remove(&peer);
-                session.dial.take_if(|dial| dial.host == peer);
-            }
-            Effect::Fetch { epoch } => self.request(index, Call::Fetch { epoch }, Answer::Unknown),
+            Effect::Dial { host, peer_key, epoch } => self.dial(index, host, peer_key, epoch, false),
+            Effect::DialStandby { successor, peer_key, epoch } => self.dial(index, successor, peer_key, epoch, true),
+            Effect::HangUp { peer } => self.hang_up(index, peer),
+            Effect::Fetch { epoch } => self.search(index, epoch),
             Effect::Restore { epoch } => self.restore(index, epoch),
             Effect::ConfirmReady { epoch } => {
                 let connection = session.me;
@@ -872,11 +780,7 @@ impl Sim {
                 session.binding.grant = Some(HostHint { host: session.me, epoch });
                 session.binding.asked_at = None;
             }
-            Effect::Admit { guest, .. } => {
-                session.migration.handle_admitted(guest);
-                self.seat(index, guest);
-                self.welcome(index, guest);
-            }
+            Effect::Admit { guest, .. } => self.admit(index, guest),
             Effect::Upload { .. } => {
                 session.upload_at = Some(now);
                 let me = session.me;
@@ -896,6 +800,9 @@ impl Sim {
                 if let Notice::PlayerLeft { connection, .. } = notice {
                     session.secrets.remove(&connection);
                     session.objects.orphan(connection);
+                    if let Some(hosting) = &mut session.hosting {
+                        hosting.streams.forget(connection);
+                    }
                 }
                 self.trace(|| format!("peer {index}: {notice:?}"));
             }
@@ -903,7 +810,7 @@ impl Sim {
     }
 
     /// A host gives a seat that is new to its game a secret and an object; one that it knows gets its object back.
-    fn seat(&mut self, index: usize, seat: ConnectionId) {
+    pub(super) fn seat(&mut self, index: usize, seat: ConnectionId) {
         let secret: [u8; 8] = rng_bytes(&mut self.rng);
         let Some(session) = &mut self.peers[index].session else { return };
         let Some(joined_at) = session.migration.lobby().member(seat).map(|member| member.joined_at) else { return };
@@ -917,27 +824,6 @@ impl Sim {
             session.objects.place(object, Some(seat), Vec::new()).expect("a table of a few seats has room");
         }
         session.objects.enable(seat, true);
-    }
-
-    fn restore(&mut self, index: usize, epoch: HostEpoch) {
-        let slow = !self.healed() && self.faults.slow_restore && self.rng.u8(0..3) == 0;
-        self.stats.slow_restores += u64::from(slow);
-        let process = self.peers[index].process;
-        if let Some(session) = &mut self.peers[index].session {
-            let fetched = session.fetched.take();
-            let body = fetched.as_ref().map(|snapshot| snapshot.body.clone());
-            let seats = body.iter().flat_map(|body| &body.seats).filter(|seat| !seat.host_data.is_empty());
-            session.secrets = seats.map(|seat| (seat.connection, seat.host_data.clone())).collect();
-            session.objects = body.map(|body| body.objects).unwrap_or_default();
-            session.objects.disable_all_but(session.me);
-            session.tick = fetched.as_ref().map_or(0, |snapshot| snapshot.tick);
-            session.next_seq = fetched
-                .filter(|snapshot| snapshot.generation.epoch == epoch)
-                .map_or(0, |snapshot| snapshot.generation.seq + 1);
-            session.uploading = false;
-        }
-        let delay = if slow { 400..6000 } else { 1..40 };
-        self.soon(delay, Item::Peer { peer: index, process, item: PeerItem::Restored { epoch } });
     }
 
     pub(super) fn read_member_token(&self, token: &[u8]) -> Option<ConnectionId> {

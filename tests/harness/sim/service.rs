@@ -6,13 +6,14 @@ use std::time::Instant;
 use lobby_service::store::memory::Tables;
 use lobby_service::store::{Change, NewSnapshot, Written};
 use protocol::commit::Version;
+use protocol::hand_over::CommitAnswer;
 use protocol::id::{ConnectionId, EventSeq, HostEpoch, InstanceId, JoinCode, LobbyId, PeerKey, SecretHash};
-use protocol::lobby::{Command, Lobby, NewLobby, Newcomer, Return, Viewer};
+use protocol::lobby::{Actor, Command, Lobby, NewLobby, Newcomer, Return, Viewer};
 use protocol::message::{ClientMessage, LobbyView};
 use protocol::migration::ReadyAnswer;
 use protocol::presence::SocketId;
 use protocol::relay::HostSound;
-use protocol::snapshot::{Header, Snapshot};
+use protocol::snapshot::{Generation, Header, Image};
 
 use super::commits::Waiting;
 use super::instance::{Condition, Instance, Timer};
@@ -29,7 +30,8 @@ pub(super) enum Call {
     Leave { connection: ConnectionId, player: protocol::id::PlayerId },
     Ready { connection: ConnectionId, epoch: HostEpoch },
     Snapshot { connection: ConnectionId, record: Vec<u8> },
-    Fetch { epoch: HostEpoch },
+    Fetch { epoch: HostEpoch, newer_than: Option<Generation> },
+    HandOver { connection: ConnectionId, epoch: HostEpoch, to: ConnectionId },
     View,
 }
 
@@ -53,6 +55,10 @@ pub(super) enum Answer {
         epoch: HostEpoch,
         record: Option<Vec<u8>>,
     },
+    FetchFailed {
+        epoch: HostEpoch,
+    },
+    HandedOver(CommitAnswer),
     View(Box<LobbyView>),
     Refused,
     /// Nothing came back in time, or that the service does not know: it may have been done.
@@ -231,6 +237,7 @@ impl Sim {
         }
         match call {
             Call::Join(newcomer) => {
+                self.asks_again(newcomer.player, newcomer.peer_key);
                 let holder = self.service.instances[instance].id;
                 self.execute(instance, Command::Join(Newcomer { holder, ..newcomer }), waiting);
             }
@@ -247,8 +254,14 @@ impl Sim {
                 let view = self.service.row().map(|(lobby, _)| Answer::View(Box::new(lobby.view(Viewer::Members))));
                 self.answer(instance, peer, process, request, view.unwrap_or(Answer::Refused));
             }
-            Call::Fetch { epoch } => {
-                let record = self.service.tables.latest_snapshot(self.lobby).map(|(_, bytes)| bytes.to_vec());
+            Call::HandOver { connection, epoch, to } => {
+                let by = Actor::Host { connection, epoch };
+                self.execute(instance, Command::Replace { by, to: Some(to) }, waiting);
+            }
+            Call::Fetch { epoch, newer_than } => {
+                let latest = self.service.tables.latest_snapshot(self.lobby);
+                let newer = latest.filter(|(header, _)| Some(header.generation) > newer_than);
+                let record = newer.map(|(_, bytes)| bytes.to_vec());
                 self.answer(instance, peer, process, request, Answer::Fetched { epoch, record });
             }
             Call::Snapshot { connection, record } => {
@@ -273,7 +286,7 @@ impl Sim {
             return Answer::NotStored;
         }
         self.stats.snapshots_stored += 1;
-        if let Ok(snapshot) = Snapshot::decode(record) {
+        if let Ok(snapshot) = Image::from_record(record, None).and_then(|image| image.decode()) {
             self.checker.stored(&lobby, &snapshot);
         }
         if generation.epoch != lobby.epoch() {

@@ -19,8 +19,8 @@ use crate::auth::api_key::{ApiKeyId, StoredApiKey};
 #[cfg(doc)]
 use crate::store::Store;
 use crate::store::{
-    Admission, Change, DELETED_AT_ONCE, MEMBERSHIPS_MAX, Membership, NewSnapshot, Newer, Player, RefreshHash, Renewal,
-    Rotation, SnapshotRefusal, Written, admit, closed_at,
+    Admission, Chain, Change, DELETED_AT_ONCE, MEMBERSHIPS_MAX, Membership, NewDelta, NewSnapshot, Newer, Player,
+    RefreshHash, Renewal, Rotation, SnapshotRefusal, Written, admit, admit_delta, closed_at,
 };
 
 use super::identity::Identities;
@@ -34,7 +34,44 @@ struct Row {
     closed_at: Option<Timestamp>,
     events: VecDeque<Event>,
     /// Oldest first.
-    snapshots: VecDeque<(Header, Bytes)>,
+    snapshots: VecDeque<StoredChain>,
+}
+
+/// A snapshot and its deltas in order.
+#[derive(Debug)]
+struct StoredChain {
+    header: Header,
+    record: Bytes,
+    deltas: Vec<(Header, Bytes)>,
+}
+
+impl StoredChain {
+    fn newest(&self) -> &Header {
+        self.deltas.last().map_or(&self.header, |(header, _)| header)
+    }
+
+    fn delta_bytes(&self) -> u64 {
+        self.deltas.iter().map(|(_, record)| record.len() as u64).sum()
+    }
+
+    fn chain(&self) -> Chain {
+        let Header { generation, checksum, .. } = *self.newest();
+        let deltas = u32::try_from(self.deltas.len()).unwrap_or(u32::MAX);
+        Chain { newest: generation, checksum, deltas, delta_bytes: self.delta_bytes() }
+    }
+
+    /// All records, one after the other.
+    fn records(&self) -> Bytes {
+        if self.deltas.is_empty() {
+            return self.record.clone();
+        }
+        let records: Vec<&[u8]> = [&self.record]
+            .into_iter()
+            .chain(self.deltas.iter().map(|(_, record)| record))
+            .map(|record| &record[..])
+            .collect();
+        records.concat().into()
+    }
 }
 
 impl Row {
@@ -195,10 +232,12 @@ impl Tables {
     #[must_use]
     pub fn snapshots(&self, lobby: LobbyId) -> Vec<StoredSnapshot> {
         let kept = self.lobbies.get(&lobby).into_iter().flat_map(|row| row.snapshots.iter().rev());
-        kept.map(|(Header { generation, checksum, .. }, record)| StoredSnapshot {
-            generation: *generation,
-            checksum: *checksum,
-            bytes: record.len() as u64,
+        kept.map(|kept| StoredSnapshot {
+            generation: kept.header.generation,
+            checksum: kept.header.checksum,
+            bytes: kept.record.len() as u64,
+            deltas: kept.deltas.len() as u64,
+            delta_bytes: kept.delta_bytes(),
         })
         .collect()
     }
@@ -235,9 +274,9 @@ impl Tables {
     /// [`SnapshotRefusal`].
     pub fn put_snapshot(&mut self, new: &NewSnapshot) -> Result<(), SnapshotRefusal> {
         let row = self.lobbies.get_mut(&new.lobby).ok_or(SnapshotRefusal::NoLobby)?;
-        let newest = row.snapshots.back().map(|(header, _)| (header.generation, header.checksum));
-        if admit(&row.lobby, new.connection, &new.header, newest)? == Admission::Store {
-            row.snapshots.push_back((new.header, new.record.clone()));
+        let chain = row.snapshots.back().map(StoredChain::chain);
+        if admit(&row.lobby, new, chain.as_ref())? == Admission::Store {
+            row.snapshots.push_back(StoredChain { header: new.header, record: new.record.clone(), deltas: Vec::new() });
             while row.snapshots.len() > limits::SNAPSHOT_GENERATIONS as usize {
                 row.snapshots.pop_front();
             }
@@ -245,17 +284,33 @@ impl Tables {
         Ok(())
     }
 
+    /// See [`Store::put_deltas`].
+    ///
+    /// # Errors
+    /// [`SnapshotRefusal`].
+    pub fn put_delta(&mut self, new: &NewDelta) -> Result<(), SnapshotRefusal> {
+        let row = self.lobbies.get_mut(&new.lobby).ok_or(SnapshotRefusal::NoLobby)?;
+        let chain = row.snapshots.back().map(StoredChain::chain);
+        if admit_delta(&row.lobby, new, chain.as_ref())? == Admission::Store
+            && let Some(newest) = row.snapshots.back_mut()
+        {
+            newest.deltas.push((new.header.leads_to, new.record.clone()));
+        }
+        Ok(())
+    }
+
     /// See [`Store::newest_snapshot`].
     #[must_use]
     pub fn newest_snapshot(&self, lobby: LobbyId) -> Option<(Generation, Checksum)> {
-        let (header, _) = self.lobbies.get(&lobby)?.snapshots.back()?;
+        let header = self.lobbies.get(&lobby)?.snapshots.back()?.newest();
         Some((header.generation, header.checksum))
     }
 
     /// See [`Store::latest_snapshot`].
     #[must_use]
     pub fn latest_snapshot(&self, lobby: LobbyId) -> Option<(Header, Bytes)> {
-        self.lobbies.get(&lobby)?.snapshots.back().cloned()
+        let newest = self.lobbies.get(&lobby)?.snapshots.back()?;
+        Some((*newest.newest(), newest.records()))
     }
 
     /// See [`Store::register`]; other leases stay.

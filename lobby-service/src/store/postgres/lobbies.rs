@@ -125,6 +125,8 @@ impl PostgresStore {
     pub(super) async fn delete_closed_lobbies(&self, until: Timestamp) -> Result<u64, StoreError> {
         let sql = "WITH locked AS MATERIALIZED (
                 SELECT id FROM lobbies WHERE closed_at <= $1 ORDER BY closed_at LIMIT $2 FOR UPDATE SKIP LOCKED
+            ), forgotten AS (
+                DELETE FROM snapshot_deltas USING locked WHERE snapshot_deltas.lobby_id = locked.id
             )
             DELETE FROM lobbies USING locked WHERE lobbies.id = locked.id";
         self.writers.execute(query(sql).bind(signed(until.0)).bind(DELETED_AT_ONCE as i64)).await

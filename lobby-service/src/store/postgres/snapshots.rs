@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use protocol::id::{Checksum, LobbyId};
 use protocol::limits;
+use protocol::lobby::Lobby;
 use protocol::snapshot::{Generation, Header};
 use sqlx::postgres::PgArguments;
 use sqlx::query::QueryAs;
@@ -12,8 +13,9 @@ use sqlx::{Connection as _, PgConnection, Postgres, query, query_as};
 
 use super::PostgresStore;
 use super::pool::in_time;
-use crate::store::sql::{generation_key, lobby_id, read_generation, read_lobby, read_record, signed};
-use crate::store::{Admission, NewSnapshot, SnapshotRefusal, StoreError, admit};
+use crate::store::sql::snapshots::{NEWEST, RECORDS, generation_key, read_newest, read_records};
+use crate::store::sql::{lobby_id, read_lobby, signed};
+use crate::store::{Admission, Chain, NewSnapshot, SnapshotRefusal, StoreError, admit};
 
 /// - `locked`: the lobbies as they are now. No election can be saved before this statement has ended.
 /// - `newest`: those whose sender is host at its epoch and which are newer than the newest. A conflict with a row means that the row
@@ -24,14 +26,15 @@ WITH input AS MATERIALIZED (
     SELECT * FROM UNNEST($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bytea[], $6::bytea[])
     AS input (lobby_id, connection, epoch, generation, checksum, record)
 ), locked AS MATERIALIZED (
-    SELECT id, epoch, writer FROM lobbies WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE
+    SELECT id, epoch, writer FROM lobbies WHERE id = ANY ($1) AND NOT closed ORDER BY id FOR NO KEY UPDATE
 ), newest AS (
-    INSERT INTO newest_snapshots (lobby_id, generation)
-    SELECT input.lobby_id, input.generation
+    INSERT INTO newest_snapshots (lobby_id, generation, checksum, snapshot)
+    SELECT input.lobby_id, input.generation, input.checksum, input.generation
     FROM locked JOIN input ON input.lobby_id = locked.id
     WHERE locked.epoch = input.epoch AND locked.writer = input.connection
     ORDER BY input.lobby_id
-    ON CONFLICT (lobby_id) DO UPDATE SET generation = excluded.generation
+    ON CONFLICT (lobby_id) DO UPDATE SET generation = excluded.generation, checksum = excluded.checksum,
+        snapshot = excluded.snapshot, deltas = 0, delta_bytes = 0
         WHERE newest_snapshots.generation < excluded.generation
     RETURNING lobby_id
 ), stored AS (
@@ -44,11 +47,12 @@ WITH input AS MATERIALIZED (
         SELECT kept.generation FROM snapshots AS kept
         WHERE kept.lobby_id = newest.lobby_id ORDER BY kept.generation DESC LIMIT $7
     )
+    RETURNING snapshots.lobby_id, snapshots.generation
+), forgotten_deltas AS (
+    DELETE FROM snapshot_deltas USING forgotten
+    WHERE snapshot_deltas.lobby_id = forgotten.lobby_id AND snapshot_deltas.snapshot = forgotten.generation
 )
 SELECT lobby_id FROM newest";
-
-const NEWEST: &str = "SELECT generation, checksum FROM snapshots
-    WHERE lobby_id = $1 AND NOT (SELECT closed FROM lobbies WHERE id = $1) ORDER BY generation DESC LIMIT 1";
 
 impl PostgresStore {
     pub(super) async fn store_snapshots(
@@ -84,16 +88,12 @@ impl PostgresStore {
     }
 
     pub(super) async fn newest_generation(&self, lobby: LobbyId) -> Result<Option<(Generation, Checksum)>, StoreError> {
-        let row: Option<(Vec<u8>, Vec<u8>)> =
-            self.readers.row(query_as(NEWEST).bind(lobby.as_bytes().as_slice())).await?;
-        row.map(|(generation, checksum)| read_generation(&generation, &checksum)).transpose()
+        let row = self.readers.row(query_as(NEWEST).bind(lobby.as_bytes().as_slice())).await?;
+        Ok(read_newest(row)?.map(|chain| (chain.newest, chain.checksum)))
     }
 
-    pub(super) async fn newest_record(&self, lobby: LobbyId) -> Result<Option<(Header, Bytes)>, StoreError> {
-        let sql = "SELECT record FROM snapshots
-            WHERE lobby_id = $1 AND NOT (SELECT closed FROM lobbies WHERE id = $1) ORDER BY generation DESC LIMIT 1";
-        let row: Option<(Vec<u8>,)> = self.readers.row(query_as(sql).bind(lobby.as_bytes().as_slice())).await?;
-        row.map(|(record,)| read_record(record)).transpose()
+    pub(super) async fn newest_records(&self, lobby: LobbyId) -> Result<Option<(Header, Bytes)>, StoreError> {
+        read_records(self.readers.rows(query_as(RECORDS).bind(lobby.as_bytes().as_slice())).await?)
     }
 }
 
@@ -113,40 +113,44 @@ fn put<'q>(snapshots: &'q [NewSnapshot]) -> QueryAs<'q, Postgres, (Vec<u8>,), Pg
 
 async fn decide(connection: &mut PgConnection, new: &NewSnapshot) -> Result<Result<(), SnapshotRefusal>, StoreError> {
     let mut transaction = connection.begin().await?;
-    let lobby: Option<(i32, String)> =
-        query_as("SELECT body_format, body FROM lobbies WHERE id = $1 FOR NO KEY UPDATE")
-            .bind(new.lobby.as_bytes().as_slice())
-            .fetch_optional(&mut *transaction)
-            .await?;
-    let end = match lobby {
+    let admission = match lock(&mut transaction, new.lobby).await? {
+        Some((lobby, chain)) => admit(&lobby, new, chain.as_ref()),
         None => Err(SnapshotRefusal::NoLobby),
-        Some((format, body)) => {
-            // A statement of its own, which begins with the lock taken.
-            let newest: Option<(Vec<u8>, Vec<u8>)> =
-                query_as(NEWEST).bind(new.lobby.as_bytes().as_slice()).fetch_optional(&mut *transaction).await?;
-            let newest = newest.map(|(generation, checksum)| read_generation(&generation, &checksum)).transpose()?;
-            admit(&read_lobby(format, &body)?, new.connection, &new.header, newest)
-        }
     };
-    match end {
-        Ok(Admission::Store) => {
-            insert(&mut transaction, new).await?;
-            transaction.commit().await?;
-            Ok(Ok(()))
-        }
-        Ok(Admission::AlreadyThere) => Ok(transaction.rollback().await.map(Ok)?),
-        Err(refusal) => Ok(transaction.rollback().await.map(|()| Err(refusal))?),
+    if admission == Ok(Admission::Store) {
+        insert(&mut transaction, new).await?;
     }
+    transaction.commit().await?;
+    Ok(admission.map(|_| ()))
+}
+
+/// A lobby, locked until the transaction ends, and the newest that is stored of it.
+pub(super) async fn lock(
+    connection: &mut PgConnection,
+    lobby: LobbyId,
+) -> Result<Option<(Lobby, Option<Chain>)>, StoreError> {
+    let sql = "SELECT body_format, body FROM lobbies WHERE id = $1 FOR NO KEY UPDATE";
+    let id = lobby.as_bytes().as_slice();
+    let locked: Option<(i32, String)> = query_as(sql).bind(id).fetch_optional(&mut *connection).await?;
+    let Some((format, body)) = locked else { return Ok(None) };
+    // A statement of its own, which begins with the lock taken.
+    let newest = query_as(NEWEST).bind(id).fetch_optional(connection).await?;
+    Ok(Some((read_lobby(format, &body)?, read_newest(newest)?)))
 }
 
 async fn insert(connection: &mut PgConnection, new: &NewSnapshot) -> Result<(), StoreError> {
     query(
         "WITH newest AS (
-            INSERT INTO newest_snapshots (lobby_id, generation) VALUES ($1, $2)
-            ON CONFLICT (lobby_id) DO UPDATE SET generation = excluded.generation
+            INSERT INTO newest_snapshots (lobby_id, generation, checksum, snapshot) VALUES ($1, $2, $3, $2)
+            ON CONFLICT (lobby_id) DO UPDATE SET generation = excluded.generation, checksum = excluded.checksum,
+                snapshot = excluded.snapshot, deltas = 0, delta_bytes = 0
         ), forgotten AS (
             DELETE FROM snapshots WHERE lobby_id = $1 AND generation NOT IN
                 (SELECT generation FROM snapshots WHERE lobby_id = $1 ORDER BY generation DESC LIMIT $5)
+            RETURNING generation
+        ), forgotten_deltas AS (
+            DELETE FROM snapshot_deltas USING forgotten
+            WHERE snapshot_deltas.lobby_id = $1 AND snapshot_deltas.snapshot = forgotten.generation
         )
         INSERT INTO snapshots (lobby_id, generation, checksum, record) VALUES ($1, $2, $3, $4)",
     )

@@ -23,8 +23,8 @@ const UNIQUE_CODE: &str = "lobbies_join_code_key";
 /// - `changed`: those whose version still is the expected one. The rows are the locked ones, though this statement may have begun
 ///   before they were last saved: an update follows a row to its newest version.
 /// - `created`: new ones, unless their id or code is taken, also by somebody who is just creating.
-/// - Events of what was written, and who has a seat now; and away with what is not kept any more. A snapshot that is stored while
-///   its lobby is closed can escape that, since this statement does not see it. Nobody reads it (see `snapshots.rs`), and it goes
+/// - Events of what was written, and who has a seat now; and away with what is not kept any more. A snapshot or a delta that is stored
+///   while its lobby is closed can escape that, since this statement does not see it. Nobody reads it (see `snapshots.rs`), and it goes
 ///   with the lobby. No seat can escape: this statement has begun after the version that it replaces was saved.
 const WRITE: &str = "
 WITH input AS MATERIALIZED (
@@ -72,6 +72,9 @@ WITH input AS MATERIALIZED (
 ), emptied AS (
     DELETE FROM snapshots USING written JOIN input ON input.id = written.id AND input.closed
     WHERE snapshots.lobby_id = written.id
+), emptied_of_deltas AS (
+    DELETE FROM snapshot_deltas USING written JOIN input ON input.id = written.id AND input.closed
+    WHERE snapshot_deltas.lobby_id = written.id
 ), seated AS (
     INSERT INTO memberships (player_id, lobby_id, connection, request)
     SELECT seat.player_id, seat.lobby_id, seat.connection, seat.request

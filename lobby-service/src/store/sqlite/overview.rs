@@ -7,12 +7,13 @@ use sqlx::query_as;
 use super::SqliteStore;
 use crate::store::StoreError;
 use crate::store::overview::{Overview, StoredInstance, StoredSnapshot};
-use crate::store::sql::{INSTANCES, SNAPSHOTS, stored_instance, stored_snapshot};
+use crate::store::sql::snapshots::{SNAPSHOTS, SnapshotRow, stored_snapshot};
+use crate::store::sql::{INSTANCES, stored_instance};
 
 #[async_trait]
 impl Overview for SqliteStore {
     async fn snapshots(&self, lobby: LobbyId) -> Result<Vec<StoredSnapshot>, StoreError> {
-        let rows: Vec<(Vec<u8>, Vec<u8>, i64)> =
+        let rows: Vec<SnapshotRow> =
             query_as(SNAPSHOTS).bind(lobby.as_bytes().as_slice()).fetch_all(&self.readers).await?;
         rows.iter().map(stored_snapshot).collect()
     }

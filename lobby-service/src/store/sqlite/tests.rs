@@ -49,6 +49,8 @@ fn record(lobby: LobbyId) -> NewSnapshot {
         seats: Vec::new(),
         objects: protocol::objects::ObjectTable::default(),
         state: Vec::new(),
+        ledger: Default::default(),
+        changes: Vec::new(),
     };
     let record = Snapshot { generation, tick: 0, elapsed_us: 0, body }.encode().unwrap();
     let header = Header::check(&record).unwrap();
@@ -83,7 +85,9 @@ async fn lobbies_of_an_older_release_take_the_snapshots_of_their_hosts() {
     // Nothing is known: the lobby itself decides.
     query("UPDATE lobbies SET epoch = NULL, writer = NULL").execute(&store.writer).await.unwrap();
     assert_eq!(store.put_snapshots(&[record(present.id())]).await.unwrap(), [Ok(())], "the same again");
-    query("DELETE FROM snapshots").execute(&store.writer).await.unwrap();
+    for table in ["DELETE FROM snapshots", "DELETE FROM newest_snapshots"] {
+        query(table).execute(&store.writer).await.unwrap();
+    }
     assert_eq!(store.put_snapshots(&[record(present.id())]).await.unwrap(), [Ok(())]);
     assert!(store.latest_snapshot(present.id()).await.unwrap().is_some());
     let saved = Change { expected: Some(Version(1)), lobby: Arc::new(present), events: Vec::new() };

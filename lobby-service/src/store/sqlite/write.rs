@@ -131,7 +131,13 @@ async fn clean(connection: &mut SqliteConnection, columns: &Columns) -> Result<(
         forget.bind(columns.id.as_bytes().as_slice()).bind(columns.forgotten).execute(&mut *connection).await?;
     }
     if columns.is_closed {
-        for sql in ["DELETE FROM snapshots WHERE lobby_id = $1", "DELETE FROM memberships WHERE lobby_id = $1"] {
+        let tables = [
+            "DELETE FROM snapshots WHERE lobby_id = $1",
+            "DELETE FROM snapshot_deltas WHERE lobby_id = $1",
+            "DELETE FROM newest_snapshots WHERE lobby_id = $1",
+            "DELETE FROM memberships WHERE lobby_id = $1",
+        ];
+        for sql in tables {
             query(sql).bind(columns.id.as_bytes().as_slice()).execute(&mut *connection).await?;
         }
     }

@@ -9,7 +9,7 @@ use crate::message::EventBody;
 use crate::time::Timestamp;
 
 use super::super::election::Ranking;
-use super::super::{HostState, LossCause, ParkReason};
+use super::super::{HandOver, HostState, LossCause, ParkReason};
 use super::Step;
 
 impl Step {
@@ -73,6 +73,7 @@ impl Step {
             LossCause::Restarted | LossCause::Left | LossCause::Replaced => Duration::ZERO,
         };
         let deadline = self.now.after(delay);
+        self.lobby.hand_over = None;
         self.lobby.host = HostState::Lost { host, since, cause, lost_at: self.now, deadline };
         self.emit(EventBody::HostLost { host, cause, deadline });
     }
@@ -115,16 +116,46 @@ impl Step {
 
     /// Another host, because somebody wishes it. The one before stays a candidate, should the new one fail.
     pub(super) fn replace_host(&mut self, to: Option<ConnectionId>) -> Result<(), Rejection> {
+        let (to, ranking) = self.choose(to)?;
+        self.lose_host(LossCause::Replaced);
+        self.lobby.failed_elections.clear();
+        self.enthrone(to, Vec::new(), ranking);
+        Ok(())
+    }
+
+    /// The member that somebody wishes as host, or the first in the ranking; and the ranking with it in front.
+    fn choose(&self, to: Option<ConnectionId>) -> Result<(ConnectionId, Ranking), Rejection> {
         let ranking = self.lobby.ranking();
         let to = to.or(ranking.first()).ok_or(Rejection::NobodyEligible)?;
         if !self.lobby.has_member(to) {
             return Err(Rejection::NotMember);
         }
-        let ranking = ranking.chosen(to).ok_or(Rejection::NotEligible(to))?;
-        self.lose_host(LossCause::Replaced);
-        self.lobby.failed_elections.clear();
-        self.enthrone(to, Vec::new(), ranking);
+        Ok((to, ranking.chosen(to).ok_or(Rejection::NotEligible(to))?))
+    }
+
+    /// The host is to prepare a successor. It stays host until it names that one, or for good.
+    pub(super) fn ask_hand_over(&mut self, to: Option<ConnectionId>) -> Result<(), Rejection> {
+        match self.lobby.host {
+            HostState::Present { .. } | HostState::Vouched { .. } => {}
+            HostState::Lost { .. } | HostState::Elected { .. } | HostState::Parked { .. } => {
+                return Err(Rejection::NoHost);
+            }
+        }
+        let asked = self.lobby.hand_over.map(|asked| asked.to);
+        let (to, _) = self.choose(to.or(asked))?;
+        if asked != Some(to) {
+            let until = self.now.after(limits::HAND_OVER_TIMEOUT);
+            self.lobby.hand_over = Some(HandOver { to, until });
+            self.emit(EventBody::HandOverAsked { to, until });
+        }
         Ok(())
+    }
+
+    /// The host goes on as if nothing had been asked (P17).
+    pub(super) fn end_hand_over(&mut self) {
+        if self.lobby.hand_over.take().is_some() {
+            self.emit(EventBody::HandOverEnded);
+        }
     }
 
     /// A silent host that is still there goes on; else nobody does, for now.

@@ -186,6 +186,10 @@ impl Step {
         member.presence = Presence::Connected { since: now };
         self.emit(EventBody::MemberConnected { connection, peer_key, restarted });
         if restarted {
+            // What it was prepared with is gone.
+            if self.lobby.hand_over.is_some_and(|asked| asked.to == connection) {
+                self.end_hand_over();
+            }
             self.process_of_host_is_gone(connection);
         } else {
             self.host_is_back(connection);

@@ -27,7 +27,7 @@ fn promises_hold_after_every_step_of_any_history() {
         }
         kinds.append(&mut history.kinds);
     }
-    assert_eq!(kinds.len(), 14, "these histories show every kind of event: {kinds:?}");
+    assert_eq!(kinds.len(), 16, "these histories show every kind of event: {kinds:?}");
 }
 
 impl History {
@@ -91,7 +91,15 @@ impl History {
         let summary = |view: &LobbyView| {
             let members: Vec<_> =
                 view.members.iter().map(|member| (member.connection, member.peer_key, member.presence)).collect();
-            (view.epoch, members, view.host.host(), view.successor, view.seq, view.closed)
+            (
+                view.epoch,
+                members,
+                view.host.host(),
+                view.successor,
+                view.hand_over.map(|asked| asked.to),
+                view.seq,
+                view.closed,
+            )
         };
         assert_eq!(summary(&self.view), summary(&told));
     }
@@ -108,7 +116,7 @@ impl History {
             1 => self.lobby.epoch.next(),
             _ => self.lobby.epoch,
         };
-        match rng.u8(..16) {
+        match rng.u8(..17) {
             0..3 => {
                 let build_id = if rng.u8(..10) == 0 { "2" } else { "1" }.into();
                 Command::Join(Newcomer { peer_key, build_id, can_host: rng.u8(..5) > 0, ..newcomer(player) })
@@ -120,6 +128,7 @@ impl History {
             12 => Command::Ready { connection, epoch },
             13 => Command::HostSilent { epoch },
             14 => Command::HostHeard { epoch },
+            15 => Command::AskHandOver { by: Actor::Server, to: own },
             _ => Command::Due,
         }
     }
