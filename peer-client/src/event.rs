@@ -202,7 +202,7 @@ pub enum Event {
         reason: String,
     },
     /// Reliable messages have no effect in the game that goes on, although their sender was told that they were taken: the state
-    /// that held their effect is lost, or their sender's process is. On both sides.
+    /// that held their effect is lost, or their sender's process is. The host is told, and the sender, if its process lives.
     InputsLost {
         /// Whose.
         who: ConnectionId,

@@ -281,8 +281,9 @@ impl Session {
         self.command(Command::SaveNow);
     }
 
-    /// Leaves: a host hands over first, or where nobody can take over, asks the game for its state and stores it; then the others are told, the seat is given up, and the session
-    /// ends with [`Event::Left`]. Keep polling, and answer what is asked, until [`Session::is_over`].
+    /// Leaves: the others are told, the seat is given up, and the session ends with [`Event::Left`]. A host hands over first, or where
+    /// nobody can take over, asks the game for its state and stores it. Keep polling, and answer what is asked, until
+    /// [`Session::is_over`].
     pub fn start_leaving(&self) {
         self.command(Command::Leave);
     }
