@@ -5,6 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use protocol::frame::PeerBody;
 use protocol::id::{ConnectionId, HostEpoch};
+use protocol::limits;
 use protocol::lobby::Presence;
 use protocol::migration::{Role as Part, Stage};
 use protocol::snapshot::{DeltaHeader, Generation, Header, Image, Snapshot, SnapshotError};
@@ -22,6 +23,8 @@ pub(crate) struct Search {
     lobbys: Option<Durable>,
     /// Another member has sent what is held here by now.
     from_member: bool,
+    /// The lobby did not answer: it is asked again then.
+    again_at: Option<Instant>,
 }
 
 /// What was found.
@@ -42,7 +45,7 @@ impl Driver {
                 // The host stood still since.
                 takeover.handle_lobby(LobbyHas::NothingNewer);
             }
-            self.search = Some(Search { takeover, lobbys: None, from_member: false });
+            self.search = Some(Search { takeover, lobbys: None, from_member: false, again_at: None });
         }
         self.go_on_searching(now);
     }
@@ -56,7 +59,11 @@ impl Driver {
     }
 
     pub(crate) fn go_on_searching(&mut self, now: Instant) {
-        while let Some(step) = self.search.as_mut().and_then(|search| search.takeover.poll(now)) {
+        let poll = |search: &mut Search| {
+            search.again_at.take_if(|at| *at <= now);
+            if search.again_at.is_some() { None } else { search.takeover.poll(now) }
+        };
+        while let Some(step) = self.search.as_mut().and_then(poll) {
             match step {
                 Step::AskLobby { newer_than } => self.ask_lobby(newer_than),
                 Step::AskMember { member, generation } => self.ask_member(member, generation),
@@ -66,7 +73,7 @@ impl Driver {
     }
 
     pub(crate) fn search_due_at(&self) -> Option<Instant> {
-        self.search.as_ref().and_then(|search| search.takeover.poll_timeout())
+        self.search.as_ref().and_then(|search| search.again_at.or_else(|| search.takeover.poll_timeout()))
     }
 
     fn ask_lobby(&mut self, newer_than: Option<Generation>) {
@@ -94,7 +101,7 @@ impl Driver {
             Err(error) => {
                 tracing::warn!(error, "the lobby could not be asked for its state");
                 search.takeover.handle_lobby_failed();
-                self.migration.handle_fetch_failed(epoch, now);
+                search.again_at = Some(now + limits::DIAL_RETRY);
             }
         }
     }
@@ -131,7 +138,7 @@ impl Driver {
     }
 
     fn go_on_from(&mut self, source: Source, now: Instant) {
-        let Some(Search { takeover, lobbys, from_member }) = self.search.take() else { return };
+        let Some(Search { takeover, lobbys, from_member, .. }) = self.search.take() else { return };
         let epoch = takeover.epoch();
         if *self.migration.role() != (Part::Becoming { epoch, stage: Stage::Fetching { again_at: None } }) {
             return;
