@@ -135,7 +135,7 @@ pub(crate) struct Driver {
     /// Found, and not yet given to the game.
     pub(crate) found: Option<Found>,
     pub(crate) went_on_from_durable: bool,
-    /// The newest tick that a host announced.
+    /// The newest tick that the host announced which this guest follows.
     pub(crate) announced_tick: u64,
     pub(crate) timeline: Timeline,
     /// Why the lobby has lost its host, until another is elected.

@@ -166,6 +166,7 @@ impl Driver {
             (std::mem::replace(&mut state.objects, welcome.objects), resumed)
         };
         self.dialing = Dialing::default();
+        self.announced_tick = welcome.tick;
         self.migration.handle_welcome(host, now);
         self.do_effects();
         self.resumed(host, &resumed);

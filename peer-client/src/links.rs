@@ -54,7 +54,9 @@ impl Driver {
         }
         match frame.body {
             PeerBody::Heartbeat { tick, received, received_stable } => {
-                self.announced_tick = self.announced_tick.max(tick);
+                if self.follows(peer) {
+                    self.announced_tick = self.announced_tick.max(tick);
+                }
                 self.shared.lock().streams.heard(peer, received, received_stable);
             }
             PeerBody::Unreliable(payload) => {
