@@ -21,13 +21,13 @@ use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
 use crate::builder::Settings;
-use crate::event::{Event, Output, Role};
+use crate::event::{Event, Message, Output, Role};
 use crate::guest::Dialing;
 use crate::holding::{Applied, Held};
 use crate::host::EarlyHello;
 use crate::leaving::Leaving;
 use crate::link::{LinkId, UnreadBudgets};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Up};
 use crate::request::{Request, Saved};
 use crate::saving::{Durable, Kept, SharedSeal, Snapshots, Stored};
 use crate::service::Service;
@@ -175,6 +175,7 @@ impl Driver {
     pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<Input>, mut commands: mpsc::Receiver<Command>) {
         self.show_lobby();
         self.do_effects();
+        let shared = self.shared.clone();
         while !self.over {
             let wake = self.wake_at();
             tokio::select! {
@@ -182,6 +183,7 @@ impl Driver {
                     Some(input) => self.handle(input),
                     None => return,
                 },
+                () = shared.wake.notified() => self.look_what_the_game_left(),
                 command = commands.recv() => match command {
                     Some(command) => self.command(command),
                     None => return,
@@ -316,13 +318,18 @@ impl Driver {
     fn command(&mut self, command: Command) {
         match command {
             Command::SaveNow => self.snapshots.save_soon(),
-            Command::StateGiven => self.state_given(Instant::now()),
             Command::HandOver { to } => {
                 if !self.begin_hand_over(to, Wish::Game, Instant::now()) {
                     self.event(Event::HandOverFailed { to, why: GivenUp::SuccessorGone });
                 }
             }
-            Command::Leave => self.start_leaving(),
+        }
+    }
+
+    fn look_what_the_game_left(&mut self) {
+        self.state_given(Instant::now());
+        if self.shared.lock().leave_wanted {
+            self.start_leaving();
         }
     }
 
@@ -408,7 +415,11 @@ impl Driver {
         match effect {
             Effect::Dial { host, peer_key, epoch } => self.dial(host, peer_key, epoch),
             Effect::DialStandby { successor, peer_key, epoch } => self.dial_standby(successor, peer_key, epoch),
-            Effect::HangUp { peer } => self.hang_up(peer),
+            Effect::HangUp { peer } => {
+                self.hang_up(peer);
+                self.feed.handle_link_down(peer);
+                self.hand_over.handle_link_down(peer);
+            }
             Effect::Fetch { epoch } => self.search(epoch, Instant::now()),
             Effect::Restore { epoch } => self.restore(epoch),
             Effect::ConfirmReady { epoch } => self.confirm_ready(epoch),
@@ -476,7 +487,18 @@ impl Driver {
     }
 
     fn output(&mut self, output: Output) {
-        if !self.outbox.push(output) && !self.over {
+        let is_taken = self.outbox.push(output);
+        self.check_taken(is_taken);
+    }
+
+    /// A message for the game that came by no link.
+    pub(crate) fn own_message(&mut self, message: Message, up: Option<Up>) {
+        let is_taken = self.outbox.push_own(message, up);
+        self.check_taken(is_taken);
+    }
+
+    fn check_taken(&mut self, is_taken: bool) {
+        if !is_taken && !self.over {
             tracing::warn!("the game does not poll its session, which ends");
             self.end(Event::Overrun);
         }

@@ -86,6 +86,9 @@ pub enum HostError {
     /// There is no state that a change could be made to, or too many changes were: give the whole state.
     #[error("a whole state is needed first")]
     NoBase,
+    /// The session is busy with what was asked before, or has ended.
+    #[error("the session is busy, or has ended")]
+    Busy,
     /// Nobody could take over.
     #[error("no other member can be host")]
     NobodyEligible,

@@ -3,6 +3,8 @@
 use std::time::Instant;
 
 use protocol::id::ConnectionId;
+use protocol::limits;
+use protocol::migration::Role as Part;
 use protocol::snapshot::{Generation, Image};
 use protocol::standby::Job;
 
@@ -12,6 +14,9 @@ use crate::strategy::Strategy;
 impl Driver {
     /// A state may go to the successor.
     pub(crate) fn offer(&mut self, image: Image, now: Instant) {
+        if !matches!(self.migration.role(), Part::Host { .. }) {
+            return;
+        }
         let handing_over = self.hand_over.under_way().is_some();
         match self.chooser.strategy() {
             Strategy::Automatic | Strategy::Replica => self.feed.offer(image, now),
@@ -59,8 +64,13 @@ impl Driver {
         self.shared.lock().state_bytes_sent += sent.map_or(0, |record| record.len() as u64);
         match sent {
             Some(record) => self.chooser.saw(job.state.bytes().len(), record.len()),
-            // What was sent before may never arrive, or this one did not go: it begins anew.
-            None => self.feed.handle_wanted(job.to),
+            // Once it is in the game again it is fed from the beginning.
+            None if !self.is_in_game(job.to) => self.feed.handle_link_down(job.to),
+            // What was sent before may never arrive, or this one did not go: it begins anew, after a while.
+            None => {
+                self.feed.handle_wanted(job.to);
+                self.feed.hold_off(now + limits::DIAL_RETRY);
+            }
         }
         if sent.is_some() {
             self.pump_feed(now);
@@ -70,9 +80,11 @@ impl Driver {
     pub(crate) fn state_taken(&mut self, from: ConnectionId, generation: Generation, now: Instant) {
         self.feed.handle_taken(from, generation, now);
         self.hand_over.handle_taken(from, generation, now);
-        if !self.lobby_reachable {
+        if !self.lobby_reachable
+            && let Some(held) = self.feed.acknowledged(from)
+        {
             // Warm is as durable as it gets.
-            self.settle_state(generation);
+            self.settle_state(held);
         }
         self.pump_feed(now);
     }

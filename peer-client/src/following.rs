@@ -7,7 +7,7 @@ use protocol::lobby::LossCause;
 use protocol::message::{Event as LobbyEvent, EventBody};
 use protocol::migration::Role as Part;
 
-use crate::driver::Driver;
+use crate::driver::{Driver, new_feed};
 use crate::event::Event;
 use crate::link::LinkId;
 use crate::report::{self, Known, Migratability};
@@ -39,7 +39,10 @@ impl Driver {
             self.feed_successor(now);
             self.heed_lobbys_wish(now);
             self.act_on_hand_over(now);
-        } else if self.hand_over.under_way().is_some() {
+            return;
+        }
+        self.feed = new_feed();
+        if self.hand_over.under_way().is_some() {
             self.end_hand_over();
             self.show_role();
         }

@@ -47,6 +47,7 @@ impl Driver {
                 }
             }
             (None, Some((_, Wish::Operator))) => {
+                self.lobbys_wish = None;
                 self.hand_over.cancel();
                 self.act_on_hand_over(now);
             }

@@ -109,11 +109,11 @@ impl Driver {
                 Class::Reliable => Delivery::Reliable,
                 Class::AfterStable => Delivery::AfterStable,
             };
-            self.outbox.push_own(Message { from: me, delivery, payload }, None);
+            self.own_message(Message { from: me, delivery, payload }, None);
         }
         for (number, payload) in own.inputs {
             let message = Message { from: me, delivery: Delivery::Reliable, payload };
-            self.outbox.push_own(message, Some(Up { epoch, from: me, stream, number }));
+            self.own_message(message, Some(Up { epoch, from: me, stream, number }));
         }
         if let Some(trace) = self.timeline.finish(me, epoch, now) {
             self.event(Event::Migrated(Box::new(trace)));
@@ -241,9 +241,11 @@ impl Driver {
             return self.fail(peer, "a hello that is too large");
         }
         if epoch > self.migration.epoch() {
-            if self.early_hellos.len() < EARLY_GUESTS_MAX {
-                self.early_hellos.push((EarlyHello { peer, id, epoch, hello }, now + EARLY_GUEST_TIMEOUT));
+            self.early_hellos.retain(|(earlier, _)| earlier.peer != peer);
+            if self.early_hellos.len() >= EARLY_GUESTS_MAX {
+                return self.fail(peer, "one early hello too many");
             }
+            self.early_hellos.push((EarlyHello { peer, id, epoch, hello }, now + EARLY_GUEST_TIMEOUT));
             return;
         }
         self.comes_in(EarlyHello { peer, id, epoch, hello }, now);
@@ -276,8 +278,11 @@ impl Driver {
             let is_there = self.shared.lock().links.get(&early.peer).is_some_and(|link| link.id == early.id);
             if early.epoch <= epoch && is_there {
                 self.comes_in(early, now);
-            } else if until > now && is_there {
+            } else if is_there && until > now {
                 self.early_hellos.push((early, until));
+            } else if is_there {
+                // It waits for a welcome on this link, and dials anew once it is down.
+                self.fail(early.peer, "a hello of an epoch that did not come");
             }
         }
     }

@@ -125,7 +125,8 @@ impl Snapshots {
     /// This peer runs the game from now on.
     pub(crate) fn start(&mut self, epoch: HostEpoch) {
         let next_seq = self.went_on_from.filter(|from| from.epoch == epoch).map_or(0, |from| from.seq + 1);
-        *self = Self { epoch, next_seq, durable: self.durable.take(), ..Self::new() };
+        let (durable, went_on_from) = (self.durable.take(), self.went_on_from);
+        *self = Self { epoch, next_seq, durable, went_on_from, ..Self::new() };
     }
 
     /// The lobby takes snapshots of this host: the first is due.
@@ -236,12 +237,14 @@ impl Driver {
         }
     }
 
-    /// Nothing can be kept: what the game has taken is as durable as it gets.
+    /// The game has none. If it never had any, what it has taken is as durable as it gets.
     fn has_no_state(&mut self) {
         tracing::debug!("the game skipped a snapshot");
         self.snapshots.wanted = false;
-        let settled = self.shared.lock().streams.settled_by_now();
-        self.settle(&settled);
+        if self.snapshots.newest.is_none() && self.snapshots.went_on_from.is_none() {
+            let settled = self.shared.lock().streams.settled_by_now();
+            self.settle(&settled);
+        }
         self.hand_over.handle_not_frozen();
         self.last_save_is_done();
     }
@@ -290,7 +293,7 @@ impl Driver {
     }
 
     pub(crate) fn imaged(&mut self, generation: Generation, is_last: bool, kept: Result<Kept, String>, now: Instant) {
-        if generation.epoch != self.snapshots.epoch {
+        if generation.epoch != self.snapshots.epoch || !self.is_host_or_elected(generation.epoch) {
             return;
         }
         self.snapshots.imaging = false;
@@ -313,7 +316,8 @@ impl Driver {
             self.snapshots.ledgers.pop_front();
         }
         self.snapshots.ledgers.push_back((generation, kept.ledger.clone()));
-        if is_last {
+        // Of a hand-over that came to nothing meanwhile it is one like any other.
+        if is_last && self.shared.lock().frozen {
             self.hand_over.handle_frozen(generation);
         }
         self.offer(kept.image.clone(), now);
@@ -372,11 +376,10 @@ impl Driver {
     pub(crate) fn stored(&mut self, stored: Stored, now: Instant) {
         let Stored { kept, result } = stored;
         let (generation, tick) = (kept.image.generation(), kept.image.tick());
-        if generation.epoch != self.snapshots.epoch {
+        if generation.epoch != self.snapshots.epoch || !self.is_host_or_elected(generation.epoch) {
             return;
         }
         self.snapshots.uploading = false;
-        let failed = result.is_err();
         match result {
             Ok(uploaded) => {
                 let bytes = uploaded.bytes;
@@ -397,7 +400,6 @@ impl Driver {
         }
         match self.snapshots.waiting.take() {
             Some(newest) => self.upload(newest),
-            None if failed && self.leaving.is_some() => self.tell_leaving(),
             None => self.last_save_is_done(),
         }
     }

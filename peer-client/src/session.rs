@@ -35,13 +35,10 @@ pub struct Dropped {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
     SaveNow,
-    /// The game has given its state unasked.
-    StateGiven,
     /// The game wishes another to host.
     HandOver {
         to: ConnectionId,
     },
-    Leave,
 }
 
 /// A seat in a lobby. It follows the host, or is the host, until it leaves or is dropped.
@@ -192,7 +189,7 @@ impl Session {
     /// [`HostError::NotHost`]; [`HostError::TooLarge`] for a scene's name above [`crate::SCENE_BYTES_MAX`].
     pub fn give_state(&self, state: SavedState) -> Result<(), HostError> {
         self.shared.lock().give(state)?;
-        self.command(Command::StateGiven);
+        self.shared.wake.notify_one();
         Ok(())
     }
 
@@ -204,7 +201,7 @@ impl Session {
     /// than [`crate::CHANGES_MAX`]: give the whole state.
     pub fn give_change(&self, change: StateChange) -> Result<(), HostError> {
         self.shared.lock().give_change(change)?;
-        self.command(Command::StateGiven);
+        self.shared.wake.notify_one();
         Ok(())
     }
 
@@ -212,7 +209,7 @@ impl Session {
     /// which this peer is host as before, or with [`Event::Demoted`] and the new host's game.
     ///
     /// # Errors
-    /// [`HostError::NotHost`], [`HostError::UnknownSeat`], [`HostError::NobodyEligible`].
+    /// [`HostError::NotHost`], [`HostError::UnknownSeat`], [`HostError::NobodyEligible`], [`HostError::Busy`].
     pub fn hand_over(&self, to: Option<ConnectionId>) -> Result<(), HostError> {
         let to = {
             let state = self.shared.lock();
@@ -223,8 +220,7 @@ impl Session {
             state.lobby.member(to).filter(|_| to != self.me()).ok_or(HostError::UnknownSeat)?;
             to
         };
-        self.command(Command::HandOver { to });
-        Ok(())
+        self.commands.try_send(Command::HandOver { to }).map_err(|_| HostError::Busy)
     }
 
     /// Who owns what.
@@ -285,7 +281,8 @@ impl Session {
     /// nobody can take over, asks the game for its state and stores it. Keep polling, and answer what is asked, until
     /// [`Session::is_over`].
     pub fn start_leaving(&self) {
-        self.command(Command::Leave);
+        self.shared.lock().leave_wanted = true;
+        self.shared.wake.notify_one();
     }
 
     /// Leaves, for games that have nothing more to say: a host's last state stays what it was when it was saved.

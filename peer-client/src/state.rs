@@ -13,6 +13,7 @@ use protocol::message::{LobbyView, MemberView};
 use protocol::objects::{Change, ObjectTable};
 use protocol::snapshot::Seat;
 use serde_bytes::ByteBuf;
+use tokio::sync::Notify;
 
 use crate::error::{HostError, SendError};
 use crate::event::{Delivery, Recipient, Role};
@@ -36,6 +37,8 @@ pub struct Entry {
 pub(crate) struct Shared {
     me: ConnectionId,
     state: Mutex<State>,
+    /// The game has left something in the state for the driver.
+    pub(crate) wake: Notify,
 }
 
 /// What they share.
@@ -61,6 +64,8 @@ pub(crate) struct State {
     pub(crate) has_played: bool,
     /// The state that the game gave last, until the driver takes it.
     pub(crate) given: Option<Saved>,
+    /// The game wishes to leave.
+    pub(crate) leave_wanted: bool,
     /// The next state that the game gives is the last.
     pub(crate) freeze_wanted: bool,
     /// The game has given its last state.
@@ -89,6 +94,7 @@ impl Shared {
             away: BTreeSet::new(),
             has_played: false,
             given: None,
+            leave_wanted: false,
             freeze_wanted: false,
             frozen: false,
             state_bytes_sent: 0,
@@ -96,7 +102,7 @@ impl Shared {
             objects: ObjectTable::default(),
             seats: BTreeMap::new(),
         };
-        Self { me, state: Mutex::new(state) }
+        Self { me, state: Mutex::new(state), wake: Notify::new() }
     }
 
     pub(crate) const fn me(&self) -> ConnectionId {
@@ -182,10 +188,10 @@ impl State {
     fn say(&mut self, guest: ConnectionId, class: Class, payload: &Bytes) -> Result<(), SendError> {
         let number = match self.streams.say(guest, class, payload.clone()) {
             Ok(number) => number,
-            // It will be told what it missed.
-            Err(_) if self.away.contains(&guest) => {
+            // It will be told what it missed, and gets what comes from here on.
+            Err(_) if class == Class::Reliable && self.away.contains(&guest) => {
                 self.streams.give_up(guest);
-                return Ok(());
+                self.streams.say(guest, class, payload.clone())?
             }
             Err(full) => return Err(full.into()),
         };

@@ -191,6 +191,11 @@ impl<S: State> Feed<S> {
         }
     }
 
+    /// Nothing can be sent until then.
+    pub fn hold_off(&mut self, until: Instant) {
+        self.paid_at = self.paid_at.max(Some(until));
+    }
+
     /// A member holds this state.
     pub fn handle_taken(&mut self, from: ConnectionId, generation: Generation, now: Instant) {
         let Some(target) = self.target(from) else { return };

@@ -96,6 +96,10 @@ async fn lobbies_of_a_database_before_the_query_are_found_and_so_are_their_membe
     connection.execute(newest).await.unwrap();
     let of_closed = "INSERT INTO newest_snapshots SELECT id, '\\x00' FROM lobbies WHERE closed";
     connection.execute(of_closed).await.unwrap();
+    connection
+        .execute("UPDATE lobbies SET epoch = 1, writer = 0 WHERE id <> '\\x04040404040404040404040404040404'")
+        .await
+        .unwrap();
     connection.close().await.unwrap();
     let store = PostgresStore::open(&database.url(), Options::default()).await.unwrap();
     all_is_there(Arc::new(store)).await;
