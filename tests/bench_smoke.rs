@@ -1,4 +1,5 @@
-//! The benchmarks work: a few of everything, on the bare server and on the service, quiet and under attack, and of snapshots.
+//! The benchmarks work: a few of everything, on the bare server and on the service, quiet and under attack, of snapshots, and
+//! of links.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -116,4 +117,33 @@ fn a_migration_of_eight_processes_is_measured_and_no_message_is_lost_with_it_or_
         assert!(report.contains(phase), "no {phase} in\n{report}");
     }
     assert_eq!(row.matches(" - ").count(), 0, "each phase was told of: {row}");
+}
+
+#[test]
+fn links_of_all_paths_are_measured_and_beside_them_the_crate_with_its_defaults() {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_bench-links"));
+    let output = Command::new(program).arg("--tiny").output().unwrap();
+    let (report, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{errors}\n{report}");
+    for (label, unit, columns) in [
+        ("from the guest's seat to the host's first message", " ms", 4),
+        ("until the game is on the straight way", " ms", 1),
+        ("unreliable, p99", " µs", 3),
+        ("  reliable, p99", " µs", 3),
+        ("100 B reliable  ", " /s", 3),
+        ("100 B unreliable, that arrived", " /s", 3),
+        ("16 KiB reliable  ", " MB/s", 3),
+        ("16 KiB reliable, CPU of all per message", " µs", 3),
+        ("memory per guest", " KiB", 2),
+        ("  0 ms: worst  ", ".", 3),
+        ("  25 ms: worst  ", ".", 2),
+        ("relay to WebRTC: from the guest's hello", " ms (", 2),
+        ("when the way is cut", " ms", 2),
+    ] {
+        let line =
+            report.lines().find(|line| line.contains(label)).unwrap_or_else(|| panic!("no {label} in\n{report}"));
+        assert_eq!(line.matches(unit).count(), columns, "{line}");
+    }
+    assert!(report.contains("WebRTC of the crate's default: ") && report.contains("aim ≤ 0.35x"), "{report}");
+    assert_eq!(report.matches("aim ≤ 55.0 ms").count(), 2, "{report}");
 }

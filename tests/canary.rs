@@ -11,7 +11,7 @@ use protocol::message::EventBody;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::cluster::binaries;
-use tests::service::{TestPlayer, TestService, record};
+use tests::service::{TestPlayer, TestService, TestSocket, record};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
@@ -95,7 +95,13 @@ async fn nothing_secret_is_in_the_log_the_metrics_or_an_error() {
     let (mut canaries, mut errors) = (Canaries::default(), Errors::default());
     let relay_secret = canaries.plant("relay secret");
     let collector = format!("http://u:{}@127.0.0.1:1/", canaries.plant("collector password"));
-    let variables = [("UNDERSTUDY_RELAY_SECRET", &*relay_secret), ("UNDERSTUDY_OTLP_ENDPOINT", &*collector)];
+    let turn_secret = canaries.plant("TURN secret");
+    let variables = [
+        ("UNDERSTUDY_RELAY_SECRET", &*relay_secret),
+        ("UNDERSTUDY_OTLP_ENDPOINT", &*collector),
+        ("UNDERSTUDY_TURN_SECRET", &*turn_secret),
+        ("UNDERSTUDY_TURN_URL", "turn:turn.example:3478"),
+    ];
     let mut child = start(folder.path(), &variables);
     let (stdout, service, admin) = addresses(&mut child).await;
     let admin_token = std::fs::read_to_string(folder.path().join("understudy-admin-token")).unwrap();
@@ -188,6 +194,14 @@ async fn play(canaries: &mut Canaries, errors: &mut Errors, service: &TestServic
     }
     let mut socket = service.listen(guest, id.parse().unwrap(), None).await;
     socket.resync().await;
+    let mut of_host = service.listen(host, id.parse().unwrap(), None).await;
+    of_host.resync().await;
+    signal(canaries, &mut socket, host, &mut of_host).await;
+    drop(of_host);
+    let ice = errors.send(service, &guest.token, Method::POST, &path("/ice-servers"), Value::Null).await;
+    let turn = &ice["ice_servers"][1];
+    canaries.keep_field("TURN credential", &turn["credential"]);
+    canaries.keep_field("TURN user name", &turn["username"]);
     let rotated = errors.send(service, &host.token, Method::POST, &path("/join-code"), json!({"epoch": 1})).await;
     if rotated["join_code"].is_string() {
         canaries.keep_field("join code", &rotated["join_code"]);
@@ -197,6 +211,30 @@ async fn play(canaries: &mut Canaries, errors: &mut Errors, service: &TestServic
     errors.send(service, &guest.token, Method::POST, &path("/ready"), json!({"epoch": epoch})).await;
     socket.say_text(canaries.plant("socket text")).await;
     socket.closed().await;
+}
+
+/// Signals to the host, also what cannot be forwarded.
+async fn signal(canaries: &mut Canaries, socket: &mut TestSocket, host: &TestPlayer, of_host: &mut TestSocket) {
+    let ufrag = canaries.plant("fragment");
+    let pwd = format!("{}{}", canaries.plant("ICE"), "p".repeat(16));
+    for address in ["203.0.113.61", "2001:db8::6161:1", "canary6161.local", "canary6162.example"] {
+        canaries.keep("address of a candidate", address);
+        let candidate = format!("candidate:1 1 udp 1 {address} 4000 typ host raddr 203.0.113.62 rport 4001");
+        canaries.keep("related address", "203.0.113.62");
+        for signal in [
+            json!({"kind": "offer", "attempt": 1, "ufrag": ufrag, "pwd": pwd, "candidates": [candidate]}),
+            json!({"kind": "answer", "attempt": 1, "ufrag": "!", "pwd": pwd, "candidates": [candidate]}),
+            json!({"kind": "candidates", "attempt": 1, "candidates": [candidate]}),
+        ] {
+            for key in [host.peer_key.to_string(), "77".repeat(32)] {
+                let message = json!({"type": "signal", "to": 0, "peer_key": key, "signal": signal});
+                socket.say_text(message.to_string()).await;
+            }
+        }
+    }
+    let last = json!({"type": "signal", "to": 0, "peer_key": host.peer_key, "signal": {"kind": "close", "attempt": 2}});
+    socket.say_text(last.to_string()).await;
+    while !of_host.text().await.contains("\"close\"") {}
 }
 
 /// Does what operators do.

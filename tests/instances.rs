@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use protocol::id::{ConnectionId, EventSeq, HostEpoch, LobbyId};
 use protocol::lobby::LossCause;
 use protocol::message::{ClientMessage, CloseReason, Event, EventBody, LobbyView, NewsForm, ServerMessage};
+use protocol::signal::Signal;
 use serde_json::json;
 use tests::cluster;
 use tests::postgres::{self, TestDatabase};
@@ -294,4 +295,64 @@ async fn guests_at_different_instances_are_a_majority_together() {
     }
     let causes: BTreeMap<_, _> = first[0].heard.iter().map(|event| (event.seq, &event.body)).collect();
     assert!(causes.values().any(|body| matches!(body, EventBody::HostLost { cause: LossCause::Silent, .. })));
+}
+
+/// The next signal; events before it are skipped.
+async fn signal(socket: &mut TestSocket) -> Signal {
+    loop {
+        if let ServerMessage::Signal { signal, .. } = socket.message().await {
+            return signal;
+        }
+    }
+}
+
+#[tokio::test]
+async fn signals_cross_instances_in_their_order() {
+    const COUNT: u32 = 200;
+    let pair = Pair::start();
+    let [at_first, at_second] = &pair.services[..] else { unreachable!("there are two") };
+    let (host, guest) = (at_first.player(1).await, at_second.player(2).await);
+    let lobby = at_first.create(&host, json!({})).await;
+    let connection = at_second.join(&guest, &lobby).await;
+    let mut of_host = at_first.listen(&host, lobby.id, Some(EventSeq(0))).await;
+    let mut of_guest = at_second.listen(&guest, lobby.id, Some(EventSeq(0))).await;
+    let candidate = |address: &str, kind: &str| format!("candidate:1 1 udp 1 {address} 4000 typ {kind}");
+    let candidates = vec![candidate("192.0.2.7", "host"), candidate("198.51.100.1", "relay")];
+    let to_host = |attempt| {
+        let signal = Signal::Candidates { attempt, candidates: candidates.clone() };
+        ClientMessage::Signal { to: ConnectionId(0), peer_key: host.peer_key, signal }
+    };
+    // The instances may not know of each other yet.
+    let speak = async {
+        loop {
+            of_guest.say(&to_host(0)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        () = speak => unreachable!("it goes on and on"),
+        _ = signal(&mut of_host) => {}
+    }
+    for attempt in 1..=COUNT {
+        of_guest.say(&to_host(attempt)).await;
+    }
+    let mut heard = Vec::new();
+    while heard.last() != Some(&COUNT) {
+        heard.extend(Some(signal(&mut of_host).await.attempt()).filter(|&attempt| attempt > 0));
+    }
+    assert_eq!(heard, (1..=COUNT).collect::<Vec<_>>());
+
+    let signal_back = Signal::Close { attempt: 7 };
+    of_host.say(&ClientMessage::Signal { to: connection, peer_key: guest.peer_key, signal: signal_back.clone() }).await;
+    assert_eq!(signal(&mut of_guest).await, signal_back, "and back");
+
+    let change = json!({"epoch": 1, "change": {"settings": {"relay_only": true}}});
+    let path = format!("/v1/lobbies/{}", lobby.id);
+    at_second.call(&host, reqwest::Method::PATCH, &path, change).await.expect_status(200);
+    while !matches!(of_guest.message().await, ServerMessage::Event(Event { body: EventBody::LobbyChanged { .. }, .. }))
+    {
+    }
+    of_guest.say(&to_host(COUNT + 1)).await;
+    let only = vec![candidate("198.51.100.1", "relay")];
+    assert_eq!(signal(&mut of_host).await, Signal::Candidates { attempt: COUNT + 1, candidates: only });
 }

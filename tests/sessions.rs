@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use lobby_service::auth::api_key::Scope;
 use peer_client::protocol::hand_over::GivenUp;
-use peer_client::{Event, Role, StateSource, Strategy};
+use peer_client::{Event, LinkPath, Role, StateSource, Strategy};
 use protocol::id::{ConnectionId, LobbyId};
 use protocol::snapshot::Snapshot;
 use serde_json::{Value, json};
 use tests::player::{Gives, Player, Seen, Setup, World};
+use tests::relay_proxy::RelayProxy;
 use tests::service::{TestPlayer, TestService};
 
 /// Things that are done before a host is lost, and after.
@@ -239,7 +240,7 @@ async fn a_hand_over_to_a_member_that_is_lost_fails_and_the_host_goes_on() {
     let mut players = everybody_in(&service, Setup::new("Ada"), ["Ben", "Eve"].map(Setup::new)).await;
     players.iter().for_each(|player| player.does(THINGS));
     let lost = players.remove(2);
-    lost.network.partition(true);
+    lost.network().partition(true);
     players[0].hands_over(Some(lost.me));
     players[0].until("the beginning", |seen| seen.event(|event| matches!(event, Event::HandOverBegun { .. }))).await;
     let to = lost.me;
@@ -407,4 +408,26 @@ fn the_game_notices_what_comes_twice_or_not_at_all() {
     for wrong in [&[1, 2, 2, 3][..], &[1, 3], &[1, 3, 2, 3], &[2, 1, 3]] {
         assert!(!world(wrong).has_all_of(one, 3), "{wrong:?}");
     }
+}
+
+#[tokio::test]
+async fn where_udp_is_blocked_a_game_is_played_by_websocket() {
+    let service = TestService::in_memory().await;
+    let relay = service.relay().unwrap();
+    let proxies = [RelayProxy::to(relay).await.unwrap(), RelayProxy::to(relay).await.unwrap()];
+    proxies.iter().for_each(RelayProxy::block_udp);
+    let setup = |name, proxy: &RelayProxy| Setup { relay: Some(proxy.address()), ..Setup::new(name) };
+    let mut players = everybody_in(&service, setup("Ada", &proxies[0]), [setup("Ben", &proxies[1])]).await;
+    let (guest, host) = (players.pop().unwrap(), players.pop().unwrap());
+    guest.does(THINGS);
+    once_each(&host, &[&guest], THINGS).await;
+    for player in [&host, &guest] {
+        player.until("its path", |seen| seen.paths == [LinkPath::RelayWebSocket]).await;
+    }
+    // A crash is noticed, and lived through, as anywhere else.
+    host.crashes();
+    let (host, _) = goes_on(vec![guest], 2).await;
+    once_each(&host, &[&host], THINGS).await;
+    drop((host, proxies));
+    service.stop().await;
 }

@@ -5,6 +5,7 @@
 mod check;
 mod example;
 mod file;
+mod turn;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -25,6 +26,7 @@ use crate::logging::Format;
 use crate::operating::OperatingArguments;
 pub use example::example;
 use file::File;
+use turn::TurnArguments;
 
 /// The environment variable that may hold the relays' secret.
 const RELAY_SECRET: &str = "UNDERSTUDY_RELAY_SECRET";
@@ -77,7 +79,7 @@ pub struct Arguments {
     #[arg(value_name = "SECONDS", help_heading = "Database")]
     keep_closed_lobbies_s: u64,
 
-    /// Where the relay in this process listens (UDP); port 0 lets the system choose.
+    /// Where the relay in this process listens (UDP, and TCP for WebSockets); port 0 lets the system choose.
     #[arg(long, env = "UNDERSTUDY_RELAY_LISTEN", default_value_t = RELAY_LISTEN, help_heading = "Relay")]
     #[arg(value_name = "ADDRESS")]
     relay_listen: SocketAddr,
@@ -91,6 +93,9 @@ pub struct Arguments {
     /// the command line, which everybody on the machine can read, never holds the secret itself.
     #[arg(long, value_name = "FILE", env = "UNDERSTUDY_RELAY_SECRET_FILE", help_heading = "Relay")]
     relay_secret_file: Option<PathBuf>,
+
+    #[command(flatten)]
+    turn: TurnArguments,
 
     #[command(flatten)]
     operating: OperatingArguments,
@@ -156,6 +161,9 @@ pub enum Unusable {
     /// The database, as its file says.
     #[error("database-file: {0}")]
     Database(String),
+    /// TURN servers take nobody without credentials, and there is nothing to make them with.
+    #[error("turn-url: it needs the servers' secret, in turn-secret-file or in UNDERSTUDY_TURN_SECRET")]
+    TurnSecret,
     /// What is to be logged.
     #[error("log: this is no filter")]
     Log(#[from] tracing_subscriber::filter::ParseError),
@@ -293,6 +301,7 @@ impl Arguments {
             key: Key::File(self.key_file.clone()),
             relay: (!self.no_relay).then_some(relay),
             relay_secret: self.relay_secret()?,
+            turn: self.turn.turn()?,
             listener: self.listener.clone(),
             identity: self.identity.clone(),
             allowed_origins: self.allow_origin.clone(),

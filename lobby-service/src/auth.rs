@@ -9,6 +9,7 @@ pub mod issuers;
 mod key;
 mod private_file;
 mod ring;
+mod turn;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -35,6 +36,7 @@ use issuers::{Issuers, IssuersError};
 pub use private_file::KeyError;
 use ring::Ring;
 pub use ring::add_key;
+pub use turn::{Turn, TurnPass, TurnUrl};
 pub(crate) use watch::keep_keys;
 
 /// Verified tokens that are remembered: about 5 MB.
@@ -79,6 +81,7 @@ pub struct Auth {
     /// more than the rest of most requests. Their times, and whether their key is still ours, are judged anew each time.
     verified: Cache<[u8; 32], Arc<Verified>>,
     issuers: Issuers,
+    turn: Option<Turn>,
 }
 
 impl std::fmt::Debug for Auth {
@@ -107,7 +110,20 @@ impl Auth {
             ring: RwLock::new(Arc::new(ring)),
             verified: Cache::new(VERIFIED_MAX),
             issuers: Issuers::new(identity)?,
+            turn: None,
         })
+    }
+
+    /// The same, giving credentials for these TURN servers.
+    #[must_use]
+    pub fn with_turn(self, turn: Option<Turn>) -> Self {
+        Self { turn, ..self }
+    }
+
+    /// What a player shows to the TURN servers, if there are any.
+    #[must_use]
+    pub fn turn_pass(&self, player: PlayerId, now: Timestamp) -> Option<TurnPass> {
+        self.turn.as_ref().map(|turn| turn.pass(player, now))
     }
 
     /// Reads the keys at this path as [`Self::new`] does, and chooses nothing else.

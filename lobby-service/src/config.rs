@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::auth::Turn;
 use crate::identity::Identity;
 use crate::limits::Limits;
 use crate::listener::ListenerLimits;
@@ -11,7 +12,7 @@ use crate::operating::Operating;
 
 /// Where the API listens.
 pub const HTTP_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
-/// Where the relay in this process listens: STUN's port, which firewalls often let through. It speaks no STUN.
+/// Where the relay in this process listens: STUN's port, which firewalls often let through. It answers STUN's binding requests too.
 pub const RELAY_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 3478);
 
 /// How long closed lobbies are kept: their last events explain why they are gone.
@@ -106,6 +107,8 @@ pub struct Config {
     pub allowed_origins: Vec<String>,
     /// What relays in other processes show to register; without it none can.
     pub relay_secret: Option<Secret>,
+    /// TURN servers for WebRTC links, if there are any.
+    pub turn: Option<Turn>,
     /// What whoever connects may take, and TLS.
     pub listener: ListenerLimits,
     /// Keys and tokens.
@@ -130,6 +133,7 @@ impl Config {
             relay: Some(Relay { listen: any_port, advertise: None }),
             allowed_origins: Vec::new(),
             relay_secret: None,
+            turn: None,
             // Whoever uses it comes from one address.
             listener: ListenerLimits { connections_per_address_max: 0, ..ListenerLimits::default() },
             identity: Identity::default(),

@@ -38,29 +38,46 @@ pub(crate) enum Ends {
 pub(crate) struct Published {
     pub(crate) seq: EventSeq,
     pub(crate) ends: Ends,
-    /// Who gets `text`; the others get `hidden`.
-    pub(crate) audience: Audience,
+    audience: Audience,
     text: Utf8Bytes,
-    hidden: Option<Utf8Bytes>,
+    /// What those get who do not see all of it.
+    less: Option<Utf8Bytes>,
+}
+
+/// What decides how much of an event is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sight {
+    /// Who looks is the host.
+    pub(crate) is_host: bool,
+    /// Members are not to learn each other's addresses, whatever they might when the event happened.
+    pub(crate) relay_only: bool,
 }
 
 impl Published {
     pub(crate) fn new(event: Event) -> Self {
         let (seq, ends, audience) = (event.seq, ends(&event.body), event.body.audience());
-        let hidden = (audience != Audience::All).then(|| Event { body: EventBody::Hidden, ..event.clone() });
-        let hidden = hidden.map(|event| write(&ServerMessage::Event(event)));
-        Self { seq, ends, audience, text: write(&ServerMessage::Event(event)), hidden }
+        let less = if audience == Audience::All { without_address(&event.body) } else { Some(EventBody::Hidden) };
+        let less = less.map(|body| write(&ServerMessage::Event(Event { body, ..event.clone() })));
+        Self { seq, ends, audience, text: write(&ServerMessage::Event(event)), less }
     }
 
-    /// The message for a member, who may be the host.
-    pub(crate) fn text_for(&self, member: ConnectionId, is_host: bool) -> &Utf8Bytes {
+    /// The message for a member. What it may see is asked for only where that matters; without an answer it sees less.
+    pub(crate) fn text_for(&self, member: ConnectionId, sight: impl FnOnce() -> Option<Sight>) -> &Utf8Bytes {
+        let Some(less) = &self.less else { return &self.text };
         let sees = match self.audience {
-            Audience::All => true,
-            Audience::Host => is_host,
+            Audience::All => sight().is_some_and(|sight| !sight.relay_only),
+            Audience::Host => sight().is_some_and(|sight| sight.is_host),
             Audience::Member(connection) => connection == member,
         };
-        self.hidden.as_ref().filter(|_| !sees).unwrap_or(&self.text)
+        if sees { &self.text } else { less }
     }
+}
+
+/// What is left of an event that tells an address.
+fn without_address(body: &EventBody) -> Option<EventBody> {
+    let mut body = body.clone();
+    let (EventBody::MemberJoined { member } | EventBody::MemberChanged { member }) = &mut body else { return None };
+    member.direct_address.take().map(|_| body)
 }
 
 /// Why the socket of one who left is closed.

@@ -1,6 +1,7 @@
 //! The API: one endpoint a file, and the router that documents itself.
 
 mod actor;
+mod arena;
 mod bans;
 mod bulk;
 mod close_lobby;
@@ -18,6 +19,7 @@ mod hand_over;
 pub(crate) mod health;
 mod heartbeat;
 mod host_grant;
+mod ice_servers;
 mod idempotency;
 mod join_by_code;
 mod join_lobby;
@@ -85,7 +87,7 @@ use origin::Origins;
         (name = "lobbies", description = "Making, finding, joining and leaving lobbies."),
         (name = "members", description = "Changing, sending away and banning members."),
         (name = "hosting", description = "What hosts write and members read when the host changes."),
-        (name = "relays", description = "Tokens that relays verify offline."),
+        (name = "relays", description = "Tokens that relays verify offline, and servers for WebRTC links."),
         (name = "service", description = "For operators and relays.")
     )
 )]
@@ -131,6 +133,7 @@ fn documented() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(election::election))
         .routes(routes!(relay_token::relay_token))
         .routes(routes!(host_grant::host_grant))
+        .routes(routes!(ice_servers::ice_servers))
         .routes(routes!(events::events))
         .routes(routes!(ticket::ticket))
         .routes(routes!(keys::keys))
@@ -156,7 +159,7 @@ pub(crate) fn router(service: &Arc<Service>, relay_secret: Option<Secret>, origi
         Some(secret) => router.merge(relay_control::router(secret)),
         None => router,
     };
-    let router = with_pages(router, description())
+    let router = with_pages(router.merge(arena::router()), description())
         .layer(from_fn_with_state(Arc::clone(service), limited::limit))
         .layer(from_fn_with_state(Origins::new(origins), origin::check));
     guarded(router, service)

@@ -28,6 +28,7 @@ mod presence;
 pub mod probe;
 mod relays;
 pub mod service;
+mod signalling;
 mod socket;
 pub mod store;
 mod sweeper;
@@ -133,7 +134,7 @@ pub async fn start_on(config: Config, store: Arc<dyn Store>) -> Result<Running, 
 }
 
 async fn begin(config: Config, store: Option<Arc<dyn Store>>) -> Result<Running, StartError> {
-    let auth = Auth::new(&config.key, &config.identity)?;
+    let auth = Auth::new(&config.key, &config.identity)?.with_turn(config.turn.clone());
     let tls = Tls::open(&config.listener)?;
     let store = match store {
         Some(store) => store,

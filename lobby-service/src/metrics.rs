@@ -14,6 +14,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::signalling::Outcome;
+
 /// The type of what `/metrics` gives.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -137,6 +139,7 @@ pub struct Metrics {
     migrations_unobserved: Counter,
     traces_dropped: Counter,
     refresh_reuse: Counter,
+    signals: Family<OutcomeOnly, Counter>,
 }
 
 impl Default for Metrics {
@@ -236,6 +239,12 @@ impl Default for Metrics {
                 "Refresh tokens shown again after they were replaced",
                 Counter::default(),
             ),
+            signals: all.add(
+                "signals",
+                "Signals between members by outcome: forwarded (here), told (to other instances), absent, refused, excess; \
+                 overflowed are those that were dropped for newer ones",
+                Family::default(),
+            ),
             registry: all.0,
             process,
         };
@@ -280,6 +289,9 @@ impl Metrics {
         for what in ["lobbies", "snapshots", "deltas"] {
             drop(self.save_failures.get_or_create(&What { what }));
         }
+        for outcome in Outcome::ALL {
+            drop(self.signals.get_or_create(&OutcomeOnly { outcome: outcome.name() }));
+        }
     }
 
     /// A request was answered.
@@ -302,6 +314,11 @@ impl Metrics {
     /// A command of a lobby has ended.
     pub(crate) fn decided(&self, outcome: &'static str) {
         self.commands.get_or_create(&OutcomeOnly { outcome }).inc();
+    }
+
+    /// A signal was forwarded, or not.
+    pub(crate) fn signalled(&self, outcome: Outcome) {
+        self.signals.get_or_create(&OutcomeOnly { outcome: outcome.name() }).inc();
     }
 
     /// For the queue that saves lobbies, snapshots or deltas.

@@ -1,6 +1,7 @@
-//! What instances of the service tell each other: that a lobby was saved, and what members and relays say of its host.
+//! What instances of the service tell each other: that a lobby was saved, what members and relays say of its host, and signals between
+//! members that are connected to different instances.
 //!
-//! A note may be lost. That a lobby was saved is then found by comparing versions; what members say they say again. Notes are sent
+//! A note may be lost. That a lobby was saved is then found by comparing versions; what members say they say again; signals are soft. Notes are sent
 //! after the transaction, never in it: in it they would take a lock that all transactions share.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::service::Service;
+use crate::signalling::Forward;
 use crate::store::{Listener, StoreError};
 
 /// Time between two comparisons of versions.
@@ -28,6 +30,10 @@ const READ_AT_ONCE: usize = 4;
 const SAVED_MAX: usize = 4096;
 /// Words that wait to be told. Past it the oldest is dropped: it will be said again.
 const SAID_MAX: usize = 1024;
+/// Signals that wait to be told. Past it the oldest is dropped: its attempt runs out.
+const SIGNALS_MAX: usize = 1024;
+/// Signals that are told before what else has gathered meanwhile: whoever floods others with them delays no news of lobbies.
+const SIGNALS_AT_ONCE: usize = 64;
 /// Bytes of a note: Postgres takes less than 8,000.
 const NOTE_BYTES_MAX: usize = 7_900;
 /// Of them, what holds the rest together; a word; a guest in it.
@@ -84,12 +90,27 @@ struct Note {
     /// With its age in milliseconds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     told: Vec<(Said, u64)>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    signals: Vec<Forward>,
+}
+
+impl Note {
+    const fn new(from: InstanceId) -> Self {
+        Self { from, saved: Vec::new(), told: Vec::new(), signals: Vec::new() }
+    }
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     saved: BTreeMap<LobbyId, Version>,
     said: VecDeque<(Said, Instant)>,
+    signals: VecDeque<Forward>,
+}
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.saved.is_empty() && self.said.is_empty() && self.signals.is_empty()
+    }
 }
 
 /// What is to be told.
@@ -126,6 +147,16 @@ impl News {
         });
     }
 
+    /// A signal is for a process that is not connected here.
+    pub(crate) fn signalled(&self, forward: Forward) {
+        self.add(|waiting| {
+            if waiting.signals.len() >= SIGNALS_MAX {
+                waiting.signals.pop_front();
+            }
+            waiting.signals.push_back(forward);
+        });
+    }
+
     fn add(&self, add: impl FnOnce(&mut Waiting)) {
         if self.is_shared {
             add(&mut self.lock());
@@ -133,15 +164,22 @@ impl News {
         }
     }
 
-    /// Waits until there is something, and takes all of it.
+    /// Waits until there is something, and takes all of it, but of signals only some.
     async fn take(&self) -> Waiting {
         loop {
-            let waiting = std::mem::take(&mut *self.lock());
-            if !waiting.saved.is_empty() || !waiting.said.is_empty() {
+            let waiting = self.take_now();
+            if !waiting.is_empty() {
                 return waiting;
             }
             self.more.notified().await;
         }
+    }
+
+    fn take_now(&self) -> Waiting {
+        let mut all = self.lock();
+        let at_once = all.signals.len().min(SIGNALS_AT_ONCE);
+        let signals = all.signals.split_off(at_once);
+        std::mem::replace(&mut *all, Waiting { signals, ..Waiting::default() })
     }
 
     /// Nothing in here panics half way, so that a poisoned lock guards whole news.
@@ -153,7 +191,7 @@ impl News {
 /// Tells the others what happens here. What gathers while one note is on its way goes into the next ones.
 pub(crate) async fn tell(service: Arc<Service>) {
     // The others know of this one from now on.
-    let greeting = Note { from: service.leases.instance(), saved: Vec::new(), told: Vec::new() };
+    let greeting = Note::new(service.leases.instance());
     send(&service, &write(&greeting)).await;
     loop {
         let waiting = service.news.take().await;
@@ -181,20 +219,36 @@ fn notes(from: InstanceId, waiting: Waiting) -> Vec<String> {
     let mut notes = Vec::new();
     let saved: Vec<_> = waiting.saved.into_iter().map(|(lobby, version)| (lobby, version.0)).collect();
     for saved in saved.chunks(SAVED_PER_NOTE) {
-        notes.push(write(&Note { from, saved: saved.to_vec(), told: Vec::new() }));
+        notes.push(write(&Note { saved: saved.to_vec(), ..Note::new(from) }));
     }
-    let mut said = waiting.said.into_iter().map(|(said, at)| (said, at.elapsed().as_millis() as u64)).peekable();
-    while said.peek().is_some() {
-        let (mut told, mut room) = (Vec::new(), NOTE_BYTES_MAX - ENVELOPE_BYTES);
-        while let Some(next) = said.next_if(|(said, _)| said.bytes() <= room || told.is_empty()) {
-            room = room.saturating_sub(next.0.bytes());
-            told.push(next);
-        }
-        notes.push(write(&Note { from, saved: Vec::new(), told }));
+    let said = waiting.said.into_iter().map(|(said, at)| (said, at.elapsed().as_millis() as u64));
+    for told in packed(said, |(said, _)| said.bytes()) {
+        notes.push(write(&Note { told, ..Note::new(from) }));
+    }
+    for signals in packed(waiting.signals.into_iter(), Forward::bytes) {
+        notes.push(write(&Note { signals, ..Note::new(from) }));
     }
     // The answer of a host of a thousand guests may be too long: the others will judge without it.
     notes.retain(|note| note.len() <= NOTE_BYTES_MAX);
     notes
+}
+
+/// Parts of what is to be told, in its order, each as much as fits into a note, or one that does not fit.
+fn packed<T>(all: impl Iterator<Item = T>, bytes: impl Fn(&T) -> usize) -> Vec<Vec<T>> {
+    let mut parts: Vec<Vec<T>> = Vec::new();
+    let mut room = 0;
+    for one in all {
+        let needed = bytes(&one);
+        match parts.last_mut() {
+            Some(part) if needed <= room => part.push(one),
+            Some(_) | None => {
+                room = NOTE_BYTES_MAX - ENVELOPE_BYTES;
+                parts.push(vec![one]);
+            }
+        }
+        room = room.saturating_sub(needed);
+    }
+    parts
 }
 
 /// Hears what happens elsewhere, until the service stops.
@@ -232,7 +286,7 @@ async fn listen(service: &Arc<Service>, mut listener: Box<dyn Listener>) -> Resu
 async fn handle(service: &Arc<Service>, note: &str) {
     match serde_json::from_str::<Note>(note) {
         Ok(note) if note.from == service.leases.instance() => {}
-        Ok(Note { saved, told, .. }) => {
+        Ok(Note { saved, told, signals, .. }) => {
             // One that has just started says so before this one's next renewal.
             service.instances.heard_of_others();
             let saved: Vec<_> = saved.into_iter().map(|(lobby, version)| (lobby, Version(version))).collect();
@@ -243,6 +297,10 @@ async fn handle(service: &Arc<Service>, note: &str) {
             let now = Instant::now();
             for (said, age_ms) in told {
                 service.told(said, now.checked_sub(Duration::from_millis(age_ms)).unwrap_or(now));
+            }
+            for forward in signals {
+                // Whom it is for may be connected to a third one, or not any more.
+                let _ = service.deliver(forward);
             }
         }
         Err(error) => tracing::warn!(%error, "another instance says what this build does not understand"),
@@ -290,7 +348,11 @@ async fn read(service: &Arc<Service>, newest: &[(LobbyId, Version)]) {
 
 #[cfg(test)]
 mod tests {
+    use protocol::id::PeerKey;
+    use protocol::signal::Signal;
+
     use super::*;
+    use crate::signalling::Process;
 
     #[test]
     fn whatever_waits_is_told_in_notes_that_are_small_enough() {
@@ -318,6 +380,38 @@ mod tests {
         assert_eq!(told.iter().filter(|one| **one == said).count(), SAID_MAX - 5);
         assert_eq!(told.iter().filter(|one| **one == hears(500)).count(), 4);
         assert_eq!(told.len(), SAID_MAX - 1, "all but the one that is too long for any note");
+    }
+
+    #[tokio::test]
+    async fn signals_are_told_in_their_order_and_a_flood_of_them_delays_no_news_of_lobbies() {
+        let news = News::new(true);
+        let process = |number| Process { connection: ConnectionId(number), peer_key: PeerKey::from_bytes([7; 32]) };
+        let candidate = format!("candidate:{} 1 udp 1 192.0.2.7 4000 typ relay", "f".repeat(32));
+        let forward = |attempt| Forward {
+            lobby: LobbyId::from_bytes([1; 16]),
+            from: process(u32::MAX),
+            to: process(u32::MAX - 1),
+            signal: Signal::Candidates { attempt, candidates: vec![candidate.clone(); 16] },
+        };
+        (0..SIGNALS_MAX as u32 + 9).for_each(|attempt| news.signalled(forward(attempt)));
+        let from = InstanceId::from_bytes([1; 8]);
+        let mut told = Vec::new();
+        while told.len() < SIGNALS_MAX {
+            news.saved(LobbyId::from_bytes([1; 16]), Version(1));
+            let notes = notes(from, news.take().await);
+            assert!(notes.len() <= SIGNALS_AT_ONCE + 1 && notes[0].contains("saved"));
+            for note in notes {
+                assert!(note.len() <= NOTE_BYTES_MAX);
+                let note: Note = serde_json::from_str(&note).unwrap();
+                assert!(
+                    note.signals.len() != 1 || note.signals == [forward(SIGNALS_MAX as u32 + 8)],
+                    "they are packed"
+                );
+                told.extend(note.signals.into_iter().map(|forward| forward.signal.attempt()));
+            }
+        }
+        assert_eq!(told, (9..SIGNALS_MAX as u32 + 9).collect::<Vec<_>>());
+        assert!(news.lock().is_empty());
     }
 
     #[test]

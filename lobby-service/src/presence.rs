@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::events::farewell;
 use crate::service::Service;
+use crate::signalling::Mailbox;
 
 /// If the task wakes this much later than it wished to, the process (or the machine) was stopped for a while, and what did
 /// not come in the meantime says nothing about the members.
@@ -22,17 +23,34 @@ const PULSE: Duration = Duration::from_millis(500);
 
 /// What a socket is told by others than its client.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Signals {
+pub(crate) struct Notices {
     /// To close.
     pub(crate) close: Option<CloseReason>,
     /// To challenge its client as host of this epoch.
     pub(crate) challenge: Option<HostEpoch>,
 }
 
+/// An open socket.
+#[derive(Debug)]
+struct Socket {
+    /// The process at its other end.
+    peer_key: PeerKey,
+    notices: watch::Sender<Notices>,
+    mailbox: Arc<Mailbox>,
+}
+
+/// A socket that has just opened, as whoever serves it sees it.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) socket: SocketId,
+    pub(crate) notices: watch::Receiver<Notices>,
+    pub(crate) mailbox: Arc<Mailbox>,
+}
+
 #[derive(Debug)]
 struct State {
     machine: Presence,
-    sockets: BTreeMap<SocketId, watch::Sender<Signals>>,
+    sockets: BTreeMap<SocketId, Socket>,
     by_seat: BTreeMap<Seat, SocketId>,
     /// From which version on the stored lobby says that the seat is heard here.
     held_since: BTreeMap<Seat, Version>,
@@ -117,7 +135,7 @@ impl Leases {
     }
 
     /// A socket said hello. The seat's former one is closed.
-    pub(crate) fn opened(&self, seat: Seat, peer_key: PeerKey) -> (SocketId, watch::Receiver<Signals>) {
+    pub(crate) fn opened(&self, seat: Seat, peer_key: PeerKey) -> Opened {
         let mut state = self.lock();
         // Whatever the stored lobby says, it says of an earlier socket.
         state.held_since.remove(&seat);
@@ -126,10 +144,18 @@ impl Leases {
         if let Some(replaced) = state.machine.opened(seat, peer_key, socket, Instant::now()) {
             state.close(replaced, CloseReason::Replaced);
         }
-        let (signals, receiver) = watch::channel(Signals::default());
-        state.sockets.insert(socket, signals);
+        let (notices, receiver) = watch::channel(Notices::default());
+        let mailbox = Arc::<Mailbox>::default();
+        state.sockets.insert(socket, Socket { peer_key, notices, mailbox: Arc::clone(&mailbox) });
         state.by_seat.insert(seat, socket);
-        (socket, receiver)
+        Opened { socket, notices: receiver, mailbox }
+    }
+
+    /// Where signals wait for a process, if it has the seat's socket.
+    pub(crate) fn mailbox(&self, seat: Seat, peer_key: PeerKey) -> Option<Arc<Mailbox>> {
+        let state = self.lock();
+        let socket = state.by_seat.get(&seat).and_then(|socket| state.sockets.get(socket))?;
+        (socket.peer_key == peer_key).then(|| Arc::clone(&socket.mailbox))
     }
 
     /// A member took its seat, or the service came back. A socket of another process in this seat is closed.
@@ -205,8 +231,8 @@ impl Leases {
     /// Has a challenge sent on the seat's socket, if it has one.
     pub(crate) fn challenge(&self, seat: Seat, epoch: HostEpoch) {
         let state = self.lock();
-        if let Some(signals) = state.by_seat.get(&seat).and_then(|socket| state.sockets.get(socket)) {
-            signals.send_modify(|signals| signals.challenge = Some(epoch));
+        if let Some(socket) = state.by_seat.get(&seat).and_then(|socket| state.sockets.get(socket)) {
+            socket.notices.send_modify(|notices| notices.challenge = Some(epoch));
         }
     }
 
@@ -218,7 +244,7 @@ impl Leases {
     /// Closes so many sockets that are not being closed yet.
     pub(crate) fn close_some(&self, count: usize, reason: CloseReason) {
         let state = self.lock();
-        let open = state.sockets.iter().filter(|(_, signals)| signals.borrow().close.is_none());
+        let open = state.sockets.iter().filter(|(_, socket)| socket.notices.borrow().close.is_none());
         open.take(count).for_each(|(&socket, _)| state.close(socket, reason));
     }
 
@@ -291,9 +317,9 @@ impl State {
     }
 
     fn close(&self, socket: SocketId, reason: CloseReason) {
-        if let Some(signals) = self.sockets.get(&socket) {
-            signals.send_modify(|signals| {
-                signals.close.get_or_insert(reason);
+        if let Some(socket) = self.sockets.get(&socket) {
+            socket.notices.send_modify(|notices| {
+                notices.close.get_or_insert(reason);
             });
         }
     }

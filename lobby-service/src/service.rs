@@ -48,8 +48,8 @@ use crate::writer::{AsyncSave, Bounds, Unsaved, Writer};
 
 use api_keys::ApiKeys;
 use commands::Commands;
-pub use host::RelayPass;
-pub use lobbies::{Foundation, Joined, Profile, ReconnectSecret, Request};
+pub use host::{Ice, RelayPass};
+pub use lobbies::{Foundation, Joined, Profile, ReconnectSecret, Request, Returning};
 pub use manage::{Asker, Patch};
 pub use overview::LobbyState;
 use passwords::Passwords;

@@ -11,14 +11,16 @@ use protocol::error::Rejection;
 use protocol::id::{EventSeq, LobbyId, PeerKey, PlayerId};
 use protocol::limits;
 use protocol::lobby::{Lobby, Viewer};
-use protocol::message::{Audience, ClientMessage, CloseReason, NewsForm, ServerMessage};
+use protocol::message::{ClientMessage, CloseReason, NewsForm, ServerMessage};
+use protocol::signal::Signal;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
 use crate::auth::random;
-use crate::events::{Ends, Published, write};
-use crate::presence::Signals;
+use crate::events::{Ends, Published, Sight, write};
+use crate::presence::Notices;
 use crate::service::{Error, SeatSocket, Service};
+use crate::signalling::{Outcome, Process};
 use crate::store::StoreError;
 pub(crate) use inbound::Inbound;
 
@@ -93,7 +95,9 @@ async fn hello(socket: &mut Inbound) -> Result<(PeerKey, Option<EventSeq>, NewsF
     let text = timeout(limits::HELLO_TIMEOUT, first).await.map_err(|_| End::Close(CloseReason::NoHello))??;
     match serde_json::from_str(&text) {
         Ok(ClientMessage::Hello { peer_key, after, form }) => Ok((peer_key, after, form)),
-        Ok(ClientMessage::Report { .. } | ClientMessage::Hears { .. }) => Err(End::Close(CloseReason::NoHello)),
+        Ok(ClientMessage::Report { .. } | ClientMessage::Hears { .. } | ClientMessage::Signal { .. }) => {
+            Err(End::Close(CloseReason::NoHello))
+        }
         Err(_) => Err(End::Close(CloseReason::Malformed)),
     }
 }
@@ -201,7 +205,7 @@ impl Conversation {
         said: Option<Message>,
     ) -> Result<std::convert::Infallible, End> {
         if let Some(message) = said {
-            self.handle_message(message)?;
+            self.handle_message(socket, message)?;
         }
         match (after, self.seat.lobby.take()) {
             (Some(after), _) => self.sent = after,
@@ -213,32 +217,37 @@ impl Conversation {
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                signals = next_signals(&mut self.seat.signals) => self.handle_signals(socket, signals).await?,
-                message = socket.recv() => self.handle_message(message?)?,
+                notices = next_notices(&mut self.seat.notices) => self.handle_notices(socket, notices).await?,
+                message = socket.recv() => self.handle_message(socket, message?)?,
+                (from, signal) = self.seat.mailbox.next() => Box::pin(self.send_signal(socket, from, signal)).await?,
                 () = self.seat.news.changed() => self.send_news(socket).await?,
                 _ = ping.tick() => send(socket, Message::Ping("".into())).await?,
             }
         }
     }
 
-    async fn handle_signals(&self, socket: &mut Inbound, signals: Signals) -> Result<(), End> {
-        match signals {
-            Signals { close: Some(reason), .. } => Err(End::Close(reason)),
-            Signals { challenge: Some(epoch), .. } => {
+    async fn handle_notices(&self, socket: &mut Inbound, notices: Notices) -> Result<(), End> {
+        match notices {
+            Notices { close: Some(reason), .. } => Err(End::Close(reason)),
+            Notices { challenge: Some(epoch), .. } => {
                 send(socket, Message::Text(write(&ServerMessage::Challenge { epoch }))).await
             }
-            Signals { close: None, challenge: None } => Ok(()),
+            Notices { close: None, challenge: None } => Ok(()),
         }
     }
 
     /// Whatever comes is a sign of life.
-    fn handle_message(&self, message: Message) -> Result<(), End> {
+    fn handle_message(&self, socket: &mut Inbound, message: Message) -> Result<(), End> {
         let malformed = Err(End::Close(CloseReason::Malformed));
         match message {
             Message::Text(text) => {
                 self.seat.heard();
-                let Ok(message) = serde_json::from_str(&text) else { return malformed };
-                if self.service.told_by_member(self.seat.seat, message) { Ok(()) } else { malformed }
+                let Ok(said) = serde_json::from_str(&text) else { return malformed };
+                if let ClientMessage::Signal { to, peer_key, signal } = said {
+                    self.handle_signal(socket, Process { connection: to, peer_key }, signal);
+                    return Ok(());
+                }
+                if self.service.told_by_member(self.seat.seat, said) { Ok(()) } else { malformed }
             }
             Message::Ping(_) | Message::Pong(_) => {
                 self.seat.heard();
@@ -247,6 +256,23 @@ impl Conversation {
             Message::Binary(_) => malformed,
             Message::Close(_) => Err(End::Gone),
         }
+    }
+
+    fn handle_signal(&self, socket: &mut Inbound, to: Process, signal: Signal) {
+        if socket.counts_as_signal() {
+            self.service.signalled(self.seat.seat, self.seat.peer_key, to, signal);
+        } else {
+            self.service.metrics.signalled(Outcome::Excess);
+        }
+    }
+
+    /// Sends a signal after what whoever said it may have known.
+    async fn send_signal(&mut self, socket: &mut Inbound, from: Process, signal: Signal) -> Result<(), End> {
+        self.send_news(socket).await?;
+        // It may have waited while the lobby's settings changed.
+        let Ok(Some(signal)) = self.service.admitted(self.seat.seat.0, signal) else { return Ok(()) };
+        let Process { connection, peer_key } = from;
+        send(socket, Message::Text(write(&ServerMessage::Signal { from: connection, peer_key, signal }))).await
     }
 
     /// Sends all events after the newest that was sent, or the whole lobby if they are not kept any more.
@@ -280,9 +306,12 @@ impl Conversation {
     /// An event as this member sees it.
     fn text_of<'a>(&self, event: &'a Published) -> &'a axum::extract::ws::Utf8Bytes {
         let (lobby, connection) = self.seat.seat;
-        let is_host = event.audience == Audience::Host
-            && self.service.rooms.visit(lobby, |room| room.head.lobby.host_writer()) == Some(Some(connection));
-        event.text_for(connection, is_host)
+        event.text_for(connection, || {
+            self.service.rooms.visit(lobby, |room| {
+                let lobby = &room.head.lobby;
+                Sight { is_host: lobby.host_writer() == Some(connection), relay_only: lobby.settings().relay_only }
+            })
+        })
     }
 
     /// What is not recent any more.
@@ -346,10 +375,10 @@ impl Conversation {
     }
 }
 
-/// Waits for the next signal. The sender lives in the table of sockets, which has this socket until its seat is dropped.
-async fn next_signals(signals: &mut watch::Receiver<Signals>) -> Signals {
-    match signals.changed().await {
-        Ok(()) => *signals.borrow_and_update(),
+/// Waits for the next notice. The sender lives in the table of sockets, which has this socket until its seat is dropped.
+async fn next_notices(notices: &mut watch::Receiver<Notices>) -> Notices {
+    match notices.changed().await {
+        Ok(()) => *notices.borrow_and_update(),
         Err(_) => std::future::pending().await,
     }
 }

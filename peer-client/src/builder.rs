@@ -17,9 +17,15 @@ use crate::strategy::Strategy;
 /// How peers reach each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Path {
-    /// Through the relay that the service names. Works behind any address translator that lets UDP out.
+    /// Through the relay that the service names at once, and from then on straight from machine to machine (WebRTC) wherever a way is
+    /// found; back to the relay when that ends. Peers in browsers are reached in this way alone.
     #[default]
+    Auto,
+    /// Through the relay that the service names and not otherwise, but for peers in browsers. Works behind any address translator that
+    /// lets UDP out.
     Relay,
+    /// WebRTC alone, as peers in browsers: for lobbies without a relay. Behind some address translators it takes a TURN server.
+    WebRtc,
     /// Straight, where the other side publishes an address; else through the relay.
     Direct {
         /// Where this peer listens and what it publishes. Port 0 takes a free one; an unspecified address is published as the one
@@ -68,7 +74,7 @@ impl ClientBuilder {
                 can_host: true,
                 snapshot_interval: limits::SNAPSHOT_INTERVAL,
                 strategy: Strategy::default(),
-                path: Path::Relay,
+                path: Path::Auto,
                 relay_address: None,
                 return_payload: Vec::new(),
                 state_key: None,
@@ -136,7 +142,7 @@ impl ClientBuilder {
         self
     }
 
-    /// How peers reach each other. [`Path::Relay`] by default.
+    /// How peers reach each other. [`Path::Auto`] by default.
     #[must_use]
     pub fn path(mut self, path: Path) -> Self {
         self.settings.path = path;

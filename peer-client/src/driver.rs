@@ -28,6 +28,7 @@ use crate::host::EarlyHello;
 use crate::leaving::Leaving;
 use crate::link::{LinkId, UnreadBudgets};
 use crate::outbox::{Outbox, Up};
+use crate::paths::Paths;
 use crate::request::{Request, Saved};
 use crate::saving::{Durable, Kept, SharedSeal, Snapshots, Stored};
 use crate::service::Service;
@@ -36,9 +37,11 @@ use crate::state::Shared;
 use crate::strategy::Chooser;
 use crate::taking_over::{Found, Search};
 use crate::timeline::Timeline;
-use crate::transport::quic::{Link, LinkStream, Transport};
+use crate::transport::link::{Link, LinkStream};
+use crate::transport::quic::Transport;
 use crate::transport::relay::RelayCommand;
 use crate::transport::socket::PeerSocket;
+use crate::transport::webrtc::WebRtc;
 
 /// Inputs that wait for the driver, which takes each in microseconds. Above it their senders wait.
 pub(crate) const INPUTS_MAX: usize = 1024;
@@ -120,6 +123,9 @@ pub(crate) struct Driver {
     pub(crate) inputs: mpsc::Sender<Input>,
     pub(crate) tasks: JoinSet<()>,
     pub(crate) dialing: Dialing,
+    pub(crate) paths: Paths,
+    /// Opens links as ICE finds a way.
+    pub(crate) web_rtc: Arc<WebRtc>,
     pub(crate) snapshots: Snapshots,
     /// What this host sends to its successor.
     pub(crate) feed: Feed<Image>,
@@ -235,6 +241,7 @@ impl Driver {
             }
             self.heartbeat_at = now + limits::HEARTBEAT;
             self.beat();
+            self.look_at_paths(now);
             self.report(now);
             self.ask_for_last_state(now);
         }
@@ -257,7 +264,10 @@ impl Driver {
         let state = self.shared.lock();
         let hosts = matches!(state.role, Role::Host | Role::HandingOver);
         let heard = if hosts { (0, 0) } else { state.own.received(state.epoch) };
-        state.links.values().for_each(|link| link.heartbeat(state.tick, heard));
+        for link in state.links.values() {
+            link.heartbeat(state.tick, heard);
+            link.spare.iter().for_each(|spare| spare.heartbeat(state.tick, heard));
+        }
     }
 
     fn handle(&mut self, input: Input) {
@@ -348,6 +358,7 @@ impl Driver {
             }
             ServerMessage::Resync { lobby } => self.resynced(Some(Box::new(lobby)), now),
             ServerMessage::Challenge { epoch } => self.migration.handle_challenge(epoch, now),
+            ServerMessage::Signal { from, peer_key, signal } => self.signalled(from, peer_key, signal),
             ServerMessage::Closing { reason, .. } => match reason {
                 CloseReason::NotMember | CloseReason::Kicked | CloseReason::Banned | CloseReason::LobbyClosed => {
                     self.migration.handle_removed();
@@ -438,7 +449,7 @@ impl Driver {
         }
     }
 
-    fn say(&self, message: ClientMessage) {
+    pub(crate) fn say(&self, message: ClientMessage) {
         if self.lobby_messages.try_send(message).is_err() {
             tracing::debug!("a message to the lobby was dropped: the event socket is not open");
         }

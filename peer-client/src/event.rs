@@ -1,5 +1,7 @@
 //! What a session tells its game: events, which may be ignored, and messages of other peers.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use protocol::hand_over::GivenUp;
 use protocol::id::{ConnectionId, HostEpoch, ObjectId};
@@ -12,6 +14,7 @@ use crate::report::Migratability;
 use crate::request::Request;
 use crate::strategy::Strategy;
 use crate::timeline::MigrationTrace;
+use crate::transport::link::LinkPath;
 
 /// One thing that a session has for its game.
 #[derive(Debug)]
@@ -132,6 +135,15 @@ pub enum Event {
     ReconnectedToHost {
         /// The host.
         host: ConnectionId,
+    },
+    /// A peer is reached by another path from now on. Nothing was lost, said twice, or came in another order.
+    PathChanged {
+        /// Who: the host, or to the host a guest.
+        peer: ConnectionId,
+        /// How.
+        path: LinkPath,
+        /// From the guest's wish to go on there to the answer of its host; to the host, nothing.
+        took: Duration,
     },
     /// The host said that it leaves.
     HostShutDown {

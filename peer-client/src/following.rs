@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use protocol::frame::PeerBody;
 use protocol::id::ConnectionId;
 use protocol::lobby::LossCause;
 use protocol::message::{Event as LobbyEvent, EventBody};
@@ -10,8 +11,9 @@ use protocol::migration::Role as Part;
 use crate::driver::{Driver, new_feed};
 use crate::event::Event;
 use crate::link::LinkId;
+use crate::paths::Place;
 use crate::report::{self, Known, Migratability};
-use crate::transport::quic::Link;
+use crate::transport::link::Link;
 
 impl Driver {
     /// Notes when this peer learnt what, before it acts on it.
@@ -58,13 +60,22 @@ impl Driver {
     }
 
     pub(crate) fn link_up(&mut self, peer: ConnectionId, id: LinkId, link: Link) {
-        let standby = match self.shared.lock().links.get_mut(&peer).filter(|handle| handle.id == id) {
-            Some(handle) => {
-                handle.opened(link);
-                handle.standby
+        let now = Instant::now();
+        let place = match self.shared.lock().link_mut(peer, id) {
+            Some((handle, place)) => {
+                handle.opened(link, now);
+                place
             }
             None => return,
         };
+        if place == Place::Spare {
+            return self.second_up(peer, now);
+        }
+        let standby = place == Place::Standby;
+        // As it stands now: meanwhile more may have been heard of the host before.
+        if let Some(hello) = self.hello(standby, false) {
+            self.tell(peer, PeerBody::Hello(&hello));
+        }
         if standby {
             self.migration.handle_standby_up(peer);
         }

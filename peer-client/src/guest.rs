@@ -10,12 +10,14 @@ use protocol::journal::{Class, Resumed};
 use protocol::migration::Role as Part;
 use protocol::objects::{Change, ObjectTable};
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::AbortHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::builder::Path;
 use crate::driver::{Driver, Input};
 use crate::event::Event;
 use crate::link::{HOST_FRAME_BYTES_MAX, LinkHandle, LinkId, Opening, Running, TaskEnds, queues};
+use crate::paths::Attempt;
 use crate::state::Entry;
 use crate::transport::quic::Transport;
 use crate::transport::socket;
@@ -66,7 +68,8 @@ impl Driver {
             return;
         }
         self.dialing.silent = false;
-        let Some(hello) = self.hello(false) else { return };
+        self.paths.dials(Instant::now());
+        let Some(hello) = self.hello(false, false) else { return };
         {
             let mut state = self.shared.lock();
             let open = |link: &&mut LinkHandle| link.standby && link.is_open() && link.peer_key == peer_key;
@@ -78,46 +81,79 @@ impl Driver {
                 return;
             }
         }
-        self.open_link(host, peer_key, epoch, false, &hello);
+        self.open_link(host, peer_key, epoch, false);
     }
 
     /// Opens a link to the successor, for later.
     pub(crate) fn dial_standby(&mut self, successor: ConnectionId, peer_key: PeerKey, epoch: HostEpoch) {
-        let Some(hello) = self.hello(true).filter(|_| self.leaving.is_none()) else { return };
-        self.open_link(successor, peer_key, epoch, true, &hello);
+        if self.leaving.is_none() {
+            self.open_link(successor, peer_key, epoch, true);
+        }
     }
 
-    fn hello(&self, standby: bool) -> Option<Vec<u8>> {
+    /// What this peer says first on a link, as it stands now.
+    pub(crate) fn hello(&self, standby: bool, moves: bool) -> Option<Vec<u8>> {
         let (extra, offer) = (self.settings.return_payload.clone(), self.shared.lock().own.offer());
-        let hello = Hello { extra, standby, offer, holds: self.held.generation() };
+        let hello = Hello { extra, standby, moves, offer, holds: self.held.generation() };
         rmp_serde::to_vec_named(&hello).inspect_err(|error| tracing::error!(%error, "a hello cannot be encoded")).ok()
     }
 
-    fn open_link(&mut self, host: ConnectionId, peer_key: PeerKey, epoch: HostEpoch, standby: bool, hello: &[u8]) {
-        let (ends, task_ends) = queues();
-        ends.queue.push_control(epoch, PeerBody::Hello(hello));
-        let id = self.next_link();
-        let direct = self.direct_address_of(host);
-        let dial = Dial {
-            transport: self.transport.clone(),
-            bound: self.bound.clone(),
-            direct,
-            pause: if standby { Duration::ZERO } else { self.dialing.pause(epoch) },
-            peer: host,
-            peer_key,
-            id,
-            ends: task_ends,
-            unread: self.unread.of(host),
-            inputs: self.inputs.clone(),
+    fn open_link(&mut self, peer: ConnectionId, peer_key: PeerKey, epoch: HostEpoch, standby: bool) {
+        let Some(way) = self.way_to(peer, peer_key) else {
+            // As any dial that fails.
+            return self.migration.handle_link_down(peer, Instant::now());
         };
-        let task = self.tasks.spawn(dial.run());
-        let opening = Opening { id, epoch, relayed: direct.is_none(), standby, peer_key, ends };
-        let handle = LinkHandle::new(opening, None, task, Instant::now());
+        let (id, (ends, task_ends)) = (self.next_link(), queues());
+        let relayed = matches!(way, Way::Relay);
+        let pause = if standby { Duration::ZERO } else { self.dialing.pause(epoch) };
+        let task = self.dial_task(peer, peer_key, id, way, pause, task_ends);
+        let opening = Opening { id, epoch, relayed, standby, peer_key, ends };
+        let mut handle = LinkHandle::new(opening, None, task, Instant::now());
         if !standby {
             handle.want_states();
         }
-        let replaced = self.shared.lock().links.insert(host, handle);
+        let mut state = self.shared.lock();
+        let mut replaced = state.links.remove(&peer);
+        // Another way to the same process that is still being tried.
+        let tried = replaced.as_mut().filter(|link| !standby && link.peer_key == peer_key);
+        handle.spare = tried.and_then(|link| link.spare.take_if(|spare| !spare.is_open()));
+        state.links.insert(peer, handle);
+        drop(state);
         drop(replaced);
+    }
+
+    /// How a peer is reached at first. `None`: not from here.
+    fn way_to(&mut self, peer: ConnectionId, peer_key: PeerKey) -> Option<Way> {
+        let is_browser = self.migration.lobby().member(peer).is_some_and(|member| member.browser);
+        if is_browser || self.settings.path == Path::WebRtc {
+            return self.web_rtc_way(peer, peer_key);
+        }
+        Some(self.direct_address_of(peer).map_or(Way::Relay, Way::Direct))
+    }
+
+    /// Starts to open a link.
+    pub(crate) fn dial_task(
+        &mut self,
+        peer: ConnectionId,
+        peer_key: PeerKey,
+        id: LinkId,
+        way: Way,
+        pause: Duration,
+        ends: TaskEnds,
+    ) -> AbortHandle {
+        let dial = Dial {
+            transport: self.transport.clone(),
+            bound: self.bound.clone(),
+            way,
+            pause,
+            peer,
+            peer_key,
+            id,
+            ends,
+            unread: self.unread.of(peer),
+            inputs: self.inputs.clone(),
+        };
+        self.tasks.spawn(dial.run())
     }
 
     /// The host is heard, on the link that had fallen silent if no other was dialled since.
@@ -134,12 +170,16 @@ impl Driver {
             Path::Direct { .. } if !self.dialing.direct_failed => {
                 self.migration.lobby().member(host)?.direct_address.as_ref()?.parse().ok()
             }
-            Path::Direct { .. } | Path::Relay => None,
+            Path::Direct { .. } | Path::Relay | Path::Auto | Path::WebRtc => None,
         }
     }
 
-    pub(crate) fn welcomed(&mut self, host: ConnectionId, welcome: &[u8], now: Instant) {
-        if !self.follows(host) || self.is_in_game(host) {
+    pub(crate) fn welcomed(&mut self, host: ConnectionId, id: LinkId, welcome: &[u8], now: Instant) {
+        if !self.follows(host) {
+            return;
+        }
+        let goes_on = self.goes_on_at(host, id, now);
+        if goes_on.is_none() && self.is_in_game(host) {
             return;
         }
         let welcome: Welcome = match rmp_serde::from_slice(welcome) {
@@ -167,6 +207,12 @@ impl Driver {
         };
         self.dialing = Dialing::default();
         self.announced_tick = welcome.tick;
+        if let Some(took) = goes_on {
+            self.resumed(host, &resumed);
+            self.owners_changed(&before);
+            return self.tell_path(host, took);
+        }
+        self.paths.carries(now);
         self.migration.handle_welcome(host, now);
         self.do_effects();
         self.resumed(host, &resumed);
@@ -174,9 +220,7 @@ impl Driver {
             self.event(Event::Migrated(Box::new(trace)));
         }
         self.timeline.heard(host, now);
-        for (object, owner) in self.owners_that_differ_from(&before) {
-            self.event(Event::AuthorityChanged { object, owner });
-        }
+        self.owners_changed(&before);
         let me = self.migration.me();
         let own: Vec<_> = self.shared.lock().objects.owned_by(me).collect();
         own.into_iter().for_each(|object| self.event(Event::ObjectReconnected { object, owner: me }));
@@ -192,6 +236,12 @@ impl Driver {
         for event in [lost, taken_back, never_heard].into_iter().flatten() {
             tracing::debug!(%host, ?event, "not all reliable messages are of the game that goes on");
             self.event(event);
+        }
+    }
+
+    fn owners_changed(&mut self, before: &ObjectTable) {
+        for (object, owner) in self.owners_that_differ_from(before) {
+            self.event(Event::AuthorityChanged { object, owner });
         }
     }
 
@@ -266,12 +316,21 @@ impl Driver {
     }
 }
 
-/// One attempt to reach the host, and the link that comes of it.
+/// How a link is opened.
+pub(crate) enum Way {
+    /// Through the relay.
+    Relay,
+    /// Straight to an address that the peer publishes.
+    Direct(SocketAddr),
+    /// As ICE finds it.
+    WebRtc(Box<Attempt>),
+}
+
+/// One attempt to reach a peer, and the link that comes of it.
 struct Dial {
     transport: Arc<Transport>,
     bound: watch::Receiver<bool>,
-    /// `None`: through the relay.
-    direct: Option<SocketAddr>,
+    way: Way,
     pause: Duration,
     peer: ConnectionId,
     peer_key: PeerKey,
@@ -282,18 +341,19 @@ struct Dial {
 }
 
 impl Dial {
-    async fn run(mut self) {
+    async fn run(self) {
         sleep(self.pause).await;
-        let address = match self.direct {
-            Some(address) => address,
-            None => {
+        let Self { transport, mut bound, way, peer, peer_key, id, ends, unread, inputs, .. } = self;
+        let dialled = match way {
+            Way::Relay => {
                 // Not bound in time: the dial fails as any other.
-                let _ = timeout(BOUND_TIMEOUT, self.bound.wait_for(|bound| *bound)).await;
-                socket::relayed(self.peer)
+                let _ = timeout(BOUND_TIMEOUT, bound.wait_for(|bound| *bound)).await;
+                transport.dial(socket::relayed(peer), peer_key).await
             }
+            Way::Direct(address) => transport.dial(address, peer_key).await,
+            Way::WebRtc(attempt) => attempt.offer().await,
         };
-        let Self { transport, peer, peer_key, id, ends, unread, inputs, .. } = self;
-        match transport.dial(address, peer_key).await {
+        match dialled {
             Ok((link, stream)) => {
                 // Without a session there is nothing to run for.
                 if inputs.send(Input::LinkUp { peer, id, link: link.clone() }).await.is_ok() {
@@ -302,7 +362,7 @@ impl Dial {
                 }
             }
             Err(error) => {
-                tracing::debug!(host = %peer, %error, "the host could not be reached");
+                tracing::debug!(%peer, %error, "a peer could not be reached");
                 let _ = inputs.send(Input::LinkDown { peer, id }).await;
             }
         }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use protocol::frame::{Hello, PeerBody, Welcome};
-use protocol::id::{ConnectionId, HostEpoch};
-use protocol::journal::{Class, HostStreams, Position};
+use protocol::id::{ConnectionId, HostEpoch, PeerKey};
+use protocol::journal::{Class, HostStreams, Missing, Offer, Position};
 use protocol::limits;
 use protocol::lobby::Presence;
 use protocol::message::MemberView;
@@ -24,6 +24,8 @@ use crate::link::{GUEST_FRAME_BYTES_MAX, LinkHandle, LinkId, Opening, Running, q
 use crate::outbox::Up;
 use crate::request::{AcceptPlayer, Request, RestoreState, Restored, Saved, SavedState};
 use crate::saving::micros;
+use crate::state::State;
+use crate::transport::link::{Link, LinkStream};
 use crate::transport::relay::RelayCommand;
 
 /// A guest that knows a newer epoch than this peer waits for the lobby to tell this peer too.
@@ -188,6 +190,9 @@ impl Driver {
             self.early.push((arrived, now + EARLY_GUEST_TIMEOUT));
             return;
         }
+        if self.is_second_link(&arrived) {
+            return self.take_second_link(*arrived, now);
+        }
         let Arrived { peer, peer_key, epoch, hello, link, stream } = *arrived;
         let standby = hello.standby;
         if self.is_host_or_elected(epoch) && self.shared.lock().links.contains_key(&peer) {
@@ -200,6 +205,26 @@ impl Driver {
             tracing::debug!(%peer, %epoch, standby, "a guest was sent away: not host of its epoch");
             return link.close();
         }
+        let mut handle = self.run_arrived(peer, peer_key, epoch, link, stream, now);
+        handle.standby = standby;
+        (handle.extra, handle.offer) = (hello.extra, Some(hello.offer));
+        let replaced = self.shared.lock().links.insert(peer, handle);
+        drop(replaced);
+        if !standby {
+            self.holds(peer, hello.holds, now);
+        }
+    }
+
+    /// A link that a peer has opened, from here on in a task of its own.
+    pub(crate) fn run_arrived(
+        &mut self,
+        peer: ConnectionId,
+        peer_key: PeerKey,
+        epoch: HostEpoch,
+        link: Link,
+        stream: LinkStream,
+        now: Instant,
+    ) -> LinkHandle {
         let (id, (ends, task_ends)) = (self.next_link(), queues());
         let running = Running {
             peer,
@@ -212,14 +237,8 @@ impl Driver {
             inputs: self.inputs.clone(),
         };
         let task = self.tasks.spawn(running.run());
-        let opening = Opening { id, epoch, relayed: false, standby, peer_key, ends };
-        let mut handle = LinkHandle::new(opening, Some(link), task, now);
-        (handle.extra, handle.offer) = (hello.extra, Some(hello.offer));
-        let replaced = self.shared.lock().links.insert(peer, handle);
-        drop(replaced);
-        if !standby {
-            self.holds(peer, hello.holds, now);
-        }
+        let opening = Opening { id, epoch, relayed: false, standby: false, peer_key, ends };
+        LinkHandle::new(opening, Some(link), task, now)
     }
 
     /// A member opens a link for later. It may not take the place of the one to this peer's own host.
@@ -239,6 +258,9 @@ impl Driver {
         let Ok(hello) = rmp_serde::from_slice::<Hello>(hello) else { return self.fail(peer, "a hello that is none") };
         if hello.extra.len() > limits::EXTRA_BYTES_MAX {
             return self.fail(peer, "a hello that is too large");
+        }
+        if self.says_that_it_moves(peer, epoch, &hello) {
+            return self.go_on_with_guest(peer, id, &hello, now);
         }
         if epoch > self.migration.epoch() {
             self.early_hellos.retain(|(earlier, _)| earlier.peer != peer);
@@ -349,19 +371,10 @@ impl Driver {
             let Some(offer) = link.offer.take() else { return };
             let (back, change) = state.objects.enable(guest, true);
             state.tell_changes(change.as_slice());
-            let answer = state.streams.handle_hello(guest, &offer);
-            inputs_lost = answer.inputs_lost;
-            let Some(link) = state.links.get_mut(&guest) else { return };
-            let welcome = welcome(state.tick, state.last_saved.as_deref(), &state.objects, answer.position);
-            match rmp_serde::to_vec_named(&welcome) {
-                Ok(welcome) => link.tell(PeerBody::Welcome(&welcome)),
-                Err(error) => return tracing::error!(%error, "a welcome cannot be encoded"),
-            }
-            for (class, number, payload) in state.streams.to_say(guest) {
-                link.say(class, number, payload);
-            }
-            link.in_game = true;
-            state.away.remove(&guest);
+            inputs_lost = match state.welcome(guest, &offer) {
+                Some(lost) => lost,
+                None => return,
+            };
             back
         };
         self.migration.handle_admitted(guest);
@@ -405,6 +418,25 @@ impl Driver {
             orphans
         };
         orphans.into_iter().for_each(|object| self.event(Event::AuthorityChanged { object, owner: None }));
+    }
+}
+
+impl State {
+    /// Welcomes a guest on its primary link, and says what it has not heard. Returns what it said and this host will never hear; `None`:
+    /// it has no link.
+    pub(crate) fn welcome(&mut self, guest: ConnectionId, offer: &Offer) -> Option<Option<Missing>> {
+        let answer = self.streams.handle_hello(guest, offer);
+        let link = self.links.get_mut(&guest)?;
+        let welcome = welcome(self.tick, self.last_saved.as_deref(), &self.objects, answer.position);
+        let welcome = rmp_serde::to_vec_named(&welcome);
+        let welcome = welcome.inspect_err(|error| tracing::error!(%error, "a welcome cannot be encoded")).ok()?;
+        link.tell(PeerBody::Welcome(&welcome));
+        for (class, number, payload) in self.streams.to_say(guest) {
+            link.say(class, number, payload);
+        }
+        link.in_game = true;
+        self.away.remove(&guest);
+        Some(answer.inputs_lost)
     }
 }
 

@@ -216,6 +216,16 @@
 //! cannot read it. A member with another key cannot go on from it: it is not ready in time, and another member is elected. Links between peers
 //! are encrypted anyway, and the relay cannot read them. Players are not kept out: each of them may become host.
 //!
+//! # Paths
+//!
+//! With [`Path::Auto`], the default, a link begins on the relay, which is ready first, while WebRTC looks for a way from machine to machine. If it
+//! finds one, the game goes on there, and the relay's link is the spare: when the straight way falls silent for a quarter of a second,
+//! the relay's carries the game again. A move is a hello and its answer; the journals make it invisible. [`Event::PathChanged`] tells of each,
+//! [`Session::links`] what there is now. Players in browsers can only be reached over WebRTC, and are, whatever the path that was asked for.
+//!
+//! Who plays straight learns the other's address. With [`Path::Relay`] this player tells its address to nobody but those in browsers; in a lobby with
+//! [`Settings::relay_only`](protocol::lobby::Settings::relay_only) nobody tells it to anybody.
+//!
 //! # Testing your game
 //!
 //! - [`testing::check_snapshot`] tries in a unit test whether the state survives being saved and loaded, and says what does not.
@@ -279,7 +289,8 @@
 //! - *[`Event::RefusedByHost`].* The host's game refused the player, or dropped [`AcceptPlayer`].
 //! - *The lobby is parked.* Nobody may host ([`ClientBuilder::can_host`]), or restoring failed in three elections: try
 //!   [`testing::check_snapshot`] on the state, and compare keys and builds.
-//! - *Nothing connects.* The relay is reached by UDP. [`Path::Direct`] needs no relay where peers reach each other.
+//! - *Nothing connects.* The relay is reached by UDP, and where that is blocked, by a WebSocket at the TCP port of the same number.
+//!   [`Path::WebRtc`] and [`Path::Direct`] need no relay where peers reach each other.
 
 pub mod blocking;
 mod builder;
@@ -299,6 +310,7 @@ mod link;
 mod links;
 mod lobby_link;
 mod outbox;
+mod paths;
 mod queue;
 mod report;
 mod request;
@@ -321,6 +333,7 @@ pub use client::{Client, LobbyOptions, LobbySummary};
 pub use error::{Error, HostError, SendError};
 pub use event::{Delivery, Event, Message, Output, Recipient, Role};
 pub use identity::{Identity, IdentityFile, IdentityStore, SEATS_MAX, SavedSeat};
+pub use paths::LinkReport;
 pub use protocol;
 pub use report::Migratability;
 pub use request::{
@@ -332,3 +345,4 @@ pub use simulated::{NetworkControl, SimulatedNetwork};
 pub use state::Entry;
 pub use strategy::Strategy;
 pub use timeline::{MigrationTrace, StateSource};
+pub use transport::link::LinkPath;

@@ -9,14 +9,15 @@ use protocol::frame::{PEER_HEADER_BYTES_MAX, PeerBody, PeerFrame};
 use protocol::id::{ConnectionId, HostEpoch, PeerKey};
 use protocol::journal::{Class, Offer};
 use protocol::limits;
-use tokio::sync::{Semaphore, mpsc};
+use protocol::paths::Way;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
 use crate::driver::Input;
 use crate::error::SendError;
 use crate::queue::{Frame, Queue};
 use crate::request::SCENE_BYTES_MAX;
-use crate::transport::quic::{FrameReader, FrameWriter, Link, LinkError, LinkStream};
+use crate::transport::link::{FrameReader, FrameWriter, Link, LinkError, LinkPath, LinkStream};
 
 /// Bytes of frames that came from a peer, on this link or on one before it, and that the game has not taken yet; above it the peer has to wait.
 const UNREAD_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -77,8 +78,15 @@ pub(crate) struct LinkHandle {
     pub(crate) relayed: bool,
     /// Of the guest's hello, until its game is asked.
     pub(crate) extra: Vec<u8>,
-    /// When a frame came last; at first, when the link began.
-    pub(crate) heard_at: Instant,
+    /// What is known of its path.
+    pub(crate) way: Way,
+    /// Another link to the same process, on which both only show that they are there.
+    pub(crate) spare: Option<Box<Self>>,
+    /// Since when nothing is said on it, until the hello or the welcome with which the game goes on on it: then all that matters is said
+    /// again.
+    pub(crate) resuming: Option<Instant>,
+    /// The round trip that is being measured.
+    ping: Ping,
     /// It is for later: one of its ends is only the successor.
     pub(crate) standby: bool,
     /// Of the guest's hello: where its streams are.
@@ -103,7 +111,10 @@ impl LinkHandle {
             in_game: false,
             relayed,
             extra: Vec::new(),
-            heard_at: now,
+            way: Way::new(link.as_ref().is_some_and(is_straight), now),
+            spare: None,
+            resuming: None,
+            ping: Ping::default(),
             standby,
             offer: None,
             peer_key,
@@ -116,8 +127,14 @@ impl LinkHandle {
     }
 
     /// The link is up.
-    pub(crate) fn opened(&mut self, link: Link) {
+    pub(crate) fn opened(&mut self, link: Link, now: Instant) {
+        self.way = Way::new(is_straight(&link), now);
         self.link = Some(link);
+    }
+
+    /// The way that its bytes take, once it is up.
+    pub(crate) fn path(&self) -> Option<LinkPath> {
+        self.link.as_ref().map(Link::path)
     }
 
     /// Whether it was ever up.
@@ -127,7 +144,7 @@ impl LinkHandle {
 
     /// Nothing came for longer than a peer that lives is ever silent.
     pub(crate) fn is_silent(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.heard_at) >= limits::SUSPICION
+        now.saturating_duration_since(self.way.heard_at) >= limits::SUSPICION
     }
 
     /// Sends a message that may be lost.
@@ -142,7 +159,7 @@ impl LinkHandle {
 
     /// Queues a numbered message.
     pub(crate) fn say(&self, class: Class, number: u64, payload: Bytes) {
-        if !self.queue.push_message(self.epoch, class, number, payload) {
+        if self.resuming.is_none() && !self.queue.push_message(self.epoch, class, number, payload) {
             self.is_too_far_behind();
         }
     }
@@ -162,7 +179,8 @@ impl LinkHandle {
 
     /// Queues a frame of the library's own.
     pub(crate) fn tell(&self, body: PeerBody<'_>) {
-        if !self.queue.push_control(self.epoch, body) {
+        let goes_on = matches!(body, PeerBody::Hello(_) | PeerBody::Goodbye);
+        if (goes_on || self.resuming.is_none()) && !self.queue.push_control(self.epoch, body) {
             self.is_too_far_behind();
         }
     }
@@ -182,7 +200,32 @@ impl LinkHandle {
 
     /// Measured on it, once it is up.
     pub(crate) fn round_trip(&self) -> Option<Duration> {
-        self.link.as_ref().map(Link::round_trip)
+        self.way.round_trip.or_else(|| self.link.as_ref().map(Link::round_trip))
+    }
+
+    /// Begins to measure the round trip. What is measured still has no answer, and gets none any more.
+    pub(crate) fn measure(&mut self, now: Instant) {
+        let Some(link) = &self.link else { return };
+        self.ping = Ping { number: self.ping.number + 1, sent_at: Some(now) };
+        let body = PeerBody::Ping { number: self.ping.number };
+        link.send_datagram(PeerFrame { epoch: self.epoch, body }.to_vec());
+    }
+
+    /// Answers a ping.
+    pub(crate) fn pong(&self, number: u64) {
+        if let Some(link) = &self.link {
+            link.send_datagram(PeerFrame { epoch: self.epoch, body: PeerBody::Pong { number } }.to_vec());
+        }
+    }
+
+    /// A ping was answered.
+    pub(crate) fn measured(&mut self, number: u64, now: Instant) {
+        if self.ping.number == number
+            && let Some(sent_at) = self.ping.sent_at.take()
+        {
+            let measured = now.saturating_duration_since(sent_at);
+            self.way.round_trip = Some(smoothed(self.way.round_trip, measured));
+        }
     }
 
     /// Closes it when all that is queued has arrived.
@@ -208,6 +251,29 @@ impl LinkHandle {
     }
 }
 
+/// The round trip that is being measured.
+#[derive(Debug, Default)]
+struct Ping {
+    number: u64,
+    /// Until it is answered.
+    sent_at: Option<Instant>,
+}
+
+/// Up as slowly as RFC 6298 does it, down at once: a long one is often of what was under way, or of a way that was cut, and one such would
+/// keep a game off the better path for many pings. A short one is the way's own.
+fn smoothed(before: Option<Duration>, measured: Duration) -> Duration {
+    let before = before.unwrap_or(measured);
+    measured.min((before * 7 + measured) / 8)
+}
+
+/// Neither our relay nor a TURN server carries it.
+fn is_straight(link: &Link) -> bool {
+    match link.path() {
+        LinkPath::Direct | LinkPath::WebRtc { turned: false } => true,
+        LinkPath::Relay | LinkPath::RelayWebSocket | LinkPath::WebRtc { turned: true } => false,
+    }
+}
+
 impl Drop for LinkHandle {
     fn drop(&mut self) {
         self.task.abort();
@@ -226,6 +292,12 @@ impl UnreadBudgets {
     pub(crate) fn of(&mut self, peer: ConnectionId) -> Arc<Semaphore> {
         self.of_peers.retain(|_, budget| Arc::strong_count(budget) > 1);
         self.of_peers.entry(peer).or_insert_with(|| Arc::new(Semaphore::new(UNREAD_BYTES_MAX))).clone()
+    }
+
+    /// Room for a frame that came in a datagram, if there is any.
+    pub(crate) fn reserve(&mut self, peer: ConnectionId, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let cost = u32::try_from((bytes + UNREAD_OVERHEAD_BYTES).min(UNREAD_BYTES_MAX)).ok()?;
+        self.of(peer).try_acquire_many_owned(cost).ok()
     }
 }
 
@@ -358,6 +430,15 @@ async fn read_datagrams(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_round_trip_on_a_way_that_was_cut_is_forgotten_with_the_next_one() {
+        let ms = Duration::from_millis;
+        let cut = smoothed(Some(ms(2)), ms(1002));
+        assert_eq!(cut, ms(127));
+        assert_eq!(smoothed(Some(cut), ms(2)), ms(2));
+        assert_eq!(smoothed(None, ms(7)), ms(7));
+    }
 
     #[test]
     fn a_peer_that_dials_anew_goes_on_with_the_budget_of_its_old_link() {

@@ -15,6 +15,7 @@ use crate::driver::Driver;
 use crate::event::{Delivery, Message};
 use crate::link::{LinkHandle, LinkId};
 use crate::outbox::Up;
+use crate::paths::Place;
 
 impl Driver {
     /// The one place where frames come in: fenced by their epoch before anything else.
@@ -26,18 +27,24 @@ impl Driver {
         budget: Option<OwnedSemaphorePermit>,
         now: Instant,
     ) {
-        let is_standby = match self.shared.lock().links.get_mut(&peer).filter(|link| link.id == id) {
-            Some(link) => {
-                link.heard_at = now;
-                link.standby
+        let Ok(frame) = PeerFrame::decode(bytes) else { return self.fail(peer, "a frame that is none") };
+        let place = match self.shared.lock().link_mut(peer, id) {
+            Some((link, place)) => {
+                link.way.heard(now);
+                if let PeerBody::Ping { number } = frame.body {
+                    return link.pong(number);
+                }
+                if let PeerBody::Pong { number } = frame.body {
+                    return link.measured(number, now);
+                }
+                place
             }
             None => return,
         };
-        let Ok(frame) = PeerFrame::decode(bytes) else { return self.fail(peer, "a frame that is none") };
         if let PeerBody::Hello(hello) = frame.body {
             return self.said_hello_again(peer, id, frame.epoch, hello, now);
         }
-        if is_standby {
+        if place == Place::Standby {
             // It carries nothing of the game until its other end is host, and a hello makes it a guest's link.
             return;
         }
@@ -51,6 +58,9 @@ impl Driver {
                 self.shared.lock().stale_frames += 1;
                 return tracing::trace!(%peer, ?refused, epoch = %frame.epoch, "a frame was dropped");
             }
+        }
+        if place == Place::Spare {
+            return self.on_spare(peer, id, frame, now);
         }
         match frame.body {
             PeerBody::Heartbeat { tick, received, received_stable } => {
@@ -89,12 +99,12 @@ impl Driver {
                     self.shared.lock().own.handle_durable(number);
                 }
             }
-            PeerBody::Welcome(welcome) => self.welcomed(peer, welcome, now),
+            PeerBody::Welcome(welcome) => self.welcomed(peer, id, welcome, now),
             PeerBody::Refused(reason) => self.refused_by_host(peer, reason, now),
             PeerBody::Objects(changes) => self.objects_changed(peer, changes),
             PeerBody::Goodbye => self.said_goodbye(peer, now),
             // Taken above.
-            PeerBody::Hello(_) => {}
+            PeerBody::Hello(_) | PeerBody::Ping { .. } | PeerBody::Pong { .. } => {}
         }
     }
 
@@ -112,7 +122,9 @@ impl Driver {
         payload: Bytes,
         budget: Option<OwnedSemaphorePermit>,
     ) {
-        let Some(budget) = budget else { return self.fail(peer, "a reliable message in a datagram") };
+        // In a datagram it is an early copy: taken if it is the next one and there is room for it. The other is on its way.
+        let is_copy = budget.is_none();
+        let Some(budget) = budget.or_else(|| self.unread.reserve(peer, payload.len())) else { return };
         let hosts = matches!(self.migration.role(), Part::Host { .. } | Part::Becoming { .. });
         let mut stream = None;
         let receipt = {
@@ -130,6 +142,7 @@ impl Driver {
         };
         match receipt {
             Receipt::Repeated => {}
+            Receipt::Gap if is_copy => {}
             Receipt::Gap => self.fail(peer, "a reliable message out of order"),
             Receipt::Next => {
                 let delivery = match class {
@@ -182,10 +195,19 @@ impl Driver {
     pub(crate) fn link_down(&mut self, peer: ConnectionId, id: LinkId, now: Instant) {
         let removed = {
             let mut state = self.shared.lock();
-            if state.links.get(&peer).is_none_or(|link| link.id != id) {
+            match state.link_mut(peer, id) {
+                None => return,
+                Some((_, Place::Spare)) => {
+                    drop(state);
+                    return self.spare_down(peer, now);
+                }
+                Some((_, Place::Primary | Place::Standby)) => {}
+            }
+            drop(state);
+            if self.falls_back(peer, now) {
                 return;
             }
-            state.links.remove(&peer)
+            self.shared.lock().links.remove(&peer)
         };
         if let Some(link) = removed {
             self.dialing.ended(&link);

@@ -29,7 +29,7 @@ const ASKED_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// An attempt that takes longer has failed.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages to the lobby that wait for the socket. They are soft state, repeated while they matter.
-pub(crate) const MESSAGES_MAX: usize = 64;
+pub(crate) const MESSAGES_MAX: usize = 256;
 
 /// What the event socket works with.
 pub(crate) struct LobbyLink {
@@ -191,7 +191,10 @@ impl LobbyLink {
         };
         match &message {
             ServerMessage::Closing { retry_after_ms, .. } => pause.asked(*retry_after_ms),
-            ServerMessage::Event(_) | ServerMessage::Resync { .. } | ServerMessage::Challenge { .. } => pause.served(),
+            ServerMessage::Event(_)
+            | ServerMessage::Resync { .. }
+            | ServerMessage::Challenge { .. }
+            | ServerMessage::Signal { .. } => pause.served(),
         }
         let end = match &message {
             ServerMessage::Event(event) => {
@@ -202,7 +205,7 @@ impl LobbyLink {
                 self.after = lobby.seq;
                 None
             }
-            ServerMessage::Challenge { .. } => None,
+            ServerMessage::Challenge { .. } | ServerMessage::Signal { .. } => None,
             ServerMessage::Closing { reason, .. } => Some(match reason {
                 CloseReason::NotMember
                 | CloseReason::Kicked
@@ -252,7 +255,9 @@ fn still_to_say(
     while let Ok(message) = messages.try_recv() {
         match message {
             ClientMessage::Report { .. } => *last_report = Some(message),
-            ClientMessage::Hello { .. } | ClientMessage::Hears { .. } => others.push(message),
+            ClientMessage::Hello { .. } | ClientMessage::Hears { .. } | ClientMessage::Signal { .. } => {
+                others.push(message)
+            }
         }
     }
     last_report.iter().cloned().chain(others).collect()

@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::identity::{Identity, IdentityStore, SavedSeat};
 use crate::retry::in_time;
 use crate::simulated::{self, NetworkControl};
+use crate::transport::webrtc::IceServer;
 
 /// A request that is not answered by then has failed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,12 +38,20 @@ pub(crate) struct Service {
     access: Mutex<Access>,
     /// What is saved. Held while tokens are renewed and seats are taken: a refresh token and a seat's secret are good for one use.
     kept: tokio::sync::Mutex<Identity>,
+    /// Of the lobby that asked last, until then.
+    ice_servers: tokio::sync::Mutex<Option<(LobbyId, Instant, Vec<IceServer>)>>,
 }
 
 #[derive(Clone)]
 struct Access {
     token: Arc<str>,
     renew_at: Instant,
+}
+
+#[derive(Deserialize)]
+struct IceServers {
+    ice_servers: Vec<IceServer>,
+    expires_in_s: u64,
 }
 
 #[derive(Deserialize)]
@@ -70,6 +79,8 @@ pub(crate) struct Seating<'a> {
     pub(crate) can_host: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) direct_address: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) browser: bool,
 }
 
 /// Where a newcomer sits.
@@ -128,6 +139,7 @@ impl Service {
             identity,
             access: Mutex::new(Access::new(&signed_in)),
             kept: tokio::sync::Mutex::new(kept),
+            ice_servers: tokio::sync::Mutex::default(),
         })
     }
 
@@ -276,6 +288,8 @@ impl Service {
             peer_key: PeerKey,
             #[serde(skip_serializing_if = "Option::is_none")]
             direct_address: Option<&'a str>,
+            #[serde(skip_serializing_if = "std::ops::Not::not")]
+            browser: bool,
         }
         // If a process before this one has asked already, the same two are the same request.
         let next_secret = seat.next_secret.clone().unwrap_or_else(draw_secret);
@@ -286,6 +300,7 @@ impl Service {
             next_secret: &next_secret,
             peer_key: seating.peer_key,
             direct_address: seating.direct_address.as_deref(),
+            browser: seating.browser,
         };
         match self.post_as(kept, &format!("/v1/lobbies/{}/reconnect", seat.lobby), &body).await {
             Ok(seated) => self.keep(kept, seated, next_secret).await.map(Some),
@@ -332,6 +347,39 @@ impl Service {
 
     pub(crate) async fn relay_token(&self, id: LobbyId) -> Result<RelayToken, Error> {
         json(self.send(Method::POST, &format!("/v1/lobbies/{id}/relay-token"), |request| request).await?).await
+    }
+
+    /// Whether the service runs on this machine: then other players may do so too.
+    pub(crate) async fn is_on_this_machine(&self) -> bool {
+        let url = self.url.clone();
+        let resolved = tokio::task::spawn_blocking(move || crate::start::resolve(&url)).await;
+        resolved.is_ok_and(|address| address.is_ok_and(|address| address.ip().is_loopback()))
+    }
+
+    /// Servers that help peers to reach each other. Without an answer there are none: peers in one network need none.
+    pub(crate) async fn ice_servers(&self, id: LobbyId) -> Vec<IceServer> {
+        let mut known = self.ice_servers.lock().await;
+        if let Some((of, until, servers)) = &*known
+            && *of == id
+            && *until > Instant::now()
+        {
+            return servers.clone();
+        }
+        match self.ask_ice_servers(id).await {
+            Ok(IceServers { ice_servers, expires_in_s }) => {
+                let until = Instant::now() + Duration::from_secs(expires_in_s) / 2;
+                *known = Some((id, until, ice_servers.clone()));
+                ice_servers
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the lobby names no servers for ICE");
+                Vec::new()
+            }
+        }
+    }
+
+    async fn ask_ice_servers(&self, id: LobbyId) -> Result<IceServers, Error> {
+        json(self.send(Method::POST, &format!("/v1/lobbies/{id}/ice-servers"), |request| request).await?).await
     }
 
     pub(crate) async fn host_grant(&self, id: LobbyId, epoch: HostEpoch) -> Result<String, Error> {

@@ -14,6 +14,7 @@ use crate::blocking::OwnedRuntime;
 use crate::error::{Error, HostError, SendError};
 use crate::event::{Delivery, Event, Output, Recipient, Role};
 use crate::outbox::{Item, Outbox, Up};
+use crate::paths::LinkReport;
 use crate::request::{Request, SavedState, StateChange};
 use crate::simulated::NetworkControl;
 use crate::state::{Entry, Shared};
@@ -264,6 +265,12 @@ impl Session {
     #[must_use]
     pub fn state_bytes_sent(&self) -> u64 {
         self.shared.lock().state_bytes_sent
+    }
+
+    /// The links to other peers, in the order of their connection ids: by which path, how fast, and what is kept beside.
+    #[must_use]
+    pub fn links(&self) -> Vec<LinkReport> {
+        self.shared.lock().link_reports()
     }
 
     /// What was dropped so far.

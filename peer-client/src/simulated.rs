@@ -131,6 +131,8 @@ struct Shared {
 struct Condition {
     network: SimulatedNetwork,
     is_partitioned: bool,
+    /// No datagram passes on WebRTC links.
+    is_straight_cut: bool,
 }
 
 /// What became of the datagrams so far.
@@ -149,7 +151,7 @@ pub struct NetworkCounts {
 impl NetworkControl {
     pub(crate) fn new(network: SimulatedNetwork) -> Self {
         Self(Arc::new(Shared {
-            condition: watch::Sender::new(Condition { network, is_partitioned: false }),
+            condition: watch::Sender::new(Condition { network, is_partitioned: false, is_straight_cut: false }),
             sent: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             doubled: AtomicU64::new(0),
@@ -179,6 +181,15 @@ impl NetworkControl {
     #[must_use]
     pub fn is_partitioned(&self) -> bool {
         self.0.condition.borrow().is_partitioned
+    }
+
+    /// Cuts the ways from machine to machine that WebRTC has found, or mends them: links through the relay go on.
+    pub fn cut_straight_ways(&self, is_cut: bool) {
+        self.0.condition.send_modify(|condition| condition.is_straight_cut = is_cut);
+    }
+
+    fn is_straight_cut(&self) -> bool {
+        self.0.condition.borrow().is_straight_cut
     }
 
     /// What became of the datagrams so far.

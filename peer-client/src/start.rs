@@ -25,16 +25,19 @@ use crate::holding::Held;
 use crate::link::{GUEST_FRAME_BYTES_MAX, UnreadBudgets};
 use crate::lobby_link::{self, LobbyLink};
 use crate::outbox::Outbox;
+use crate::paths::Paths;
 use crate::saving::Snapshots;
 use crate::service::{Seated, Seating, Service};
 use crate::session::Session;
 use crate::state::Shared;
 use crate::strategy::Chooser;
 use crate::timeline::Timeline;
-use crate::transport::quic::{Arrival, LinkError, Transport};
+use crate::transport::link::{Link, LinkError};
+use crate::transport::quic::{Arrival, Transport};
 use crate::transport::relay::Binding;
-use crate::transport::socket::PeerSocket;
+use crate::transport::socket::{ControlFrame, PeerSocket};
 use crate::transport::tls::SessionKey;
+use crate::transport::webrtc::WebRtc;
 
 /// Peers whose handshake or hello is under way. Above it they are turned away, and dial again.
 const ARRIVALS_MAX: usize = 256;
@@ -78,8 +81,9 @@ struct Ground {
     settings: Arc<Settings>,
     service: Arc<Service>,
     socket: Arc<PeerSocket>,
-    relay_frames: mpsc::Receiver<Vec<u8>>,
+    relay_frames: mpsc::Receiver<ControlFrame>,
     transport: Arc<Transport>,
+    web_rtc: Arc<WebRtc>,
     peer_key: PeerKey,
     direct_address: Option<String>,
 }
@@ -92,14 +96,15 @@ impl Ground {
             PeerSocket::bind(listen_address(&settings), service.network()).map_err(Error::Socket)?;
         let socket = Arc::new(socket);
         let direct_address = match settings.path {
-            Path::Relay => None,
+            Path::Relay | Path::Auto | Path::WebRtc => None,
             Path::Direct { .. } => {
                 let listens_on = socket.listens_on().map_err(Error::Socket)?;
                 Some(published(listens_on, settings.service_url.clone()).await.map_err(Error::Socket)?.to_string())
             }
         };
+        let web_rtc = Arc::new(WebRtc::new(&key, service.network())?);
         let transport = Arc::new(Transport::new(socket.clone(), key)?);
-        Ok(Self { settings, service, socket, relay_frames, transport, peer_key, direct_address })
+        Ok(Self { settings, service, socket, relay_frames, transport, web_rtc, peer_key, direct_address })
     }
 
     fn seating(&self) -> Seating<'_> {
@@ -109,6 +114,8 @@ impl Ground {
             build_id: &self.settings.build_id,
             can_host: self.settings.can_host,
             direct_address: self.direct_address.clone(),
+            // Whoever dials it has to know that there is no other way.
+            browser: self.settings.path == Path::WebRtc,
         }
     }
 
@@ -138,6 +145,8 @@ impl Ground {
             bound: bound_sender,
             inputs: inputs.clone(),
             is_out_of_reach: false,
+            web_socket: JoinSet::new(),
+            is_udp_blocked: false,
         };
         tasks.spawn(binding.run());
         let lobby_link = LobbyLink {
@@ -170,6 +179,8 @@ impl Ground {
             inputs,
             tasks,
             dialing: Dialing::default(),
+            paths: Paths::new(Instant::now()),
+            web_rtc: self.web_rtc,
             snapshots: Snapshots::new(),
             feed: new_feed(),
             chooser,
@@ -207,8 +218,8 @@ impl Ground {
 fn listen_address(settings: &Settings) -> SocketAddr {
     match (settings.path, settings.relay_address) {
         (Path::Direct { listen }, _) => listen,
-        (Path::Relay, Some(SocketAddr::V6(_))) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        (Path::Relay, Some(SocketAddr::V4(_)) | None) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        (Path::Relay | Path::Auto | Path::WebRtc, Some(SocketAddr::V6(_))) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        (Path::Relay | Path::Auto | Path::WebRtc, Some(SocketAddr::V4(_)) | None) => (Ipv4Addr::UNSPECIFIED, 0).into(),
     }
 }
 
@@ -227,7 +238,7 @@ async fn published(listens_on: SocketAddr, service_url: String) -> std::io::Resu
     Ok(SocketAddr::new(probe.local_addr()?.ip(), listens_on.port()))
 }
 
-fn resolve(service_url: &str) -> std::io::Result<SocketAddr> {
+pub(crate) fn resolve(service_url: &str) -> std::io::Result<SocketAddr> {
     let (scheme, rest) = service_url.split_once("://").unwrap_or(("http", service_url));
     let authority = rest.split('/').next().unwrap_or_default();
     let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
@@ -272,6 +283,11 @@ async fn take_in(arrival: Arrival, members: watch::Receiver<Arc<LobbyView>>) -> 
         link.close();
         return Err(LinkError::Down("no member has this certificate".to_owned()));
     };
+    take_hello(link, peer, peer_key).await
+}
+
+/// Who has proven itself says hello.
+pub(crate) async fn take_hello(link: Link, peer: ConnectionId, peer_key: PeerKey) -> Result<Arrived, LinkError> {
     let mut stream = link.stream().await?;
     let frame = timeout(HELLO_TIMEOUT, stream.receive.frame(GUEST_FRAME_BYTES_MAX))
         .await
@@ -313,7 +329,7 @@ mod tests {
     async fn an_unspecified_address_is_published_as_the_one_towards_the_service() {
         let listens_on = (Ipv4Addr::UNSPECIFIED, 4000).into();
         let address = published(listens_on, "http://127.0.0.1:8080".to_owned()).await.unwrap();
-        assert_eq!(address, (Ipv4Addr::LOCALHOST, 4000).into());
+        assert_eq!(address, SocketAddr::from((Ipv4Addr::LOCALHOST, 4000)));
         let definite = "192.0.2.1:4000".parse().unwrap();
         assert_eq!(published(definite, String::new()).await.unwrap(), definite);
     }

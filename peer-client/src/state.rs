@@ -384,6 +384,7 @@ pub(crate) mod tests {
             peer_key: PeerKey::from_bytes([7; 32]),
             can_host: true,
             direct_address: None,
+            browser: false,
             joined_at: Timestamp(0),
             presence: Presence::Connected { since: Timestamp(0) },
             data: protocol::lobby::data::Data::new(),

@@ -380,6 +380,16 @@ pub enum PeerBody<'a> {
         /// Which.
         generation: Generation,
     },
+    /// `16 number u64`: how long is the way there and back? In a datagram.
+    Ping {
+        /// The sender's own.
+        number: u64,
+    },
+    /// `17 number u64`: the answer, at once and on the same link.
+    Pong {
+        /// That of the ping.
+        number: u64,
+    },
 }
 
 /// What a guest says first; and again on a link that it has, when the member at its other end becomes its host.
@@ -388,9 +398,12 @@ pub struct Hello {
     /// For the game: what it wants to tell the host when it returns.
     #[serde(with = "serde_bytes")]
     pub extra: Vec<u8>,
-    /// The link is for later: the other side is only the successor.
+    /// The link is for later: the other side is only the successor, or is the guest's host on another link already.
     #[serde(default)]
     pub standby: bool,
+    /// The guest is in the game on another link, and goes on on this one: the game is not asked again.
+    #[serde(default)]
+    pub moves: bool,
     /// Where its streams are.
     pub offer: Offer,
     /// The newest state that it holds for the host.
@@ -445,6 +458,8 @@ impl<'a> PeerFrame<'a> {
             13 => PeerBody::Durable { number: reader.u64()? },
             14 => PeerBody::StateAsked { generation: generation(&mut reader)? },
             15 => PeerBody::LastState { generation: generation(&mut reader)? },
+            16 => PeerBody::Ping { number: reader.u64()? },
+            17 => PeerBody::Pong { number: reader.u64()? },
             _ => return Err(FrameError::Kind),
         };
         reader.end()?;
@@ -469,6 +484,8 @@ impl<'a> PeerFrame<'a> {
             PeerBody::Durable { number } => (13, &[*number], &[]),
             PeerBody::StateAsked { generation } => (14, &[generation.epoch.0, generation.seq], &[]),
             PeerBody::LastState { generation } => (15, &[generation.epoch.0, generation.seq], &[]),
+            PeerBody::Ping { number } => (16, &[*number], &[]),
+            PeerBody::Pong { number } => (17, &[*number], &[]),
         };
         buffer.push(kind);
         buffer.extend_from_slice(&self.epoch.0.to_be_bytes());
@@ -525,6 +542,8 @@ mod tests {
             PeerBody::Durable { number: 3 },
             PeerBody::StateAsked { generation: Generation { epoch: HostEpoch(5), seq: 9 } },
             PeerBody::LastState { generation: Generation { epoch: HostEpoch(5), seq: 9 } },
+            PeerBody::Ping { number: 3 },
+            PeerBody::Pong { number: 3 },
         ]
         .map(|body| PeerFrame { epoch: HostEpoch(6), body })
         .to_vec()

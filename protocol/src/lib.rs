@@ -16,13 +16,16 @@ pub mod lobby;
 pub mod message;
 pub mod migration;
 pub mod objects;
+pub mod paths;
 pub mod planted;
 pub mod presence;
 pub mod relay;
 #[cfg(feature = "schema")]
 pub mod schema;
+pub mod signal;
 pub mod snapshot;
 pub mod standby;
+pub mod stun;
 pub mod suspicion;
 pub mod takeover;
 pub mod time;

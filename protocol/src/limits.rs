@@ -80,6 +80,49 @@ pub const LEASE: Duration = Duration::from_secs(6);
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of one message from a client on the event socket.
 pub const SOCKET_MESSAGE_BYTES_MAX: usize = 16 * 1024;
+/// Candidates in one signal: those of a machine with several networks; more trickle in further ones.
+pub const SIGNAL_CANDIDATES_MAX: usize = 16;
+/// Bytes of a candidate as text. Longest seen: 180, of a browser with all its extensions.
+pub const CANDIDATE_BYTES_MAX: usize = 256;
+/// Characters of an ICE user name fragment. Browsers have 4, RFC 8839 allows 256.
+pub const UFRAG_CHARS_MAX: usize = 32;
+/// Characters of an ICE password. Browsers have 24, RFC 8839 allows 256.
+pub const ICE_PASSWORD_CHARS_MAX: usize = 64;
+/// Signals that wait for a member's socket: two attempts of each of a lobby's members that all dial a new host at once would be
+/// [`MEMBERS`] offers. Past it the oldest is dropped, and its attempt runs out.
+pub const SIGNALS_WAITING_MAX: usize = 256;
+/// Signals from one socket in a second. A link takes an offer or an answer, and one or two more with candidates; so many guests a second
+/// can dial one host again and again.
+pub const SIGNALS_PER_S: u32 = 100;
+/// Signals from one socket at once: a new host answers all of its guests, and has three more for each.
+pub const SIGNALS_BURST: u32 = 4 * MEMBERS_MAX;
+/// Life of credentials for TURN servers. A link that is up does not need them any more.
+pub const TURN_CREDENTIAL_LIFE: Duration = Duration::from_secs(3600);
+/// Bytes of a message on a WebRTC channel: what every browser takes.
+pub const CHANNEL_MESSAGE_BYTES_MAX: usize = 16 * 1024;
+/// Bytes on each lane of a WebRTC link that the receiver has not taken yet.
+pub const LANE_WINDOW_BYTES: u64 = 1024 * 1024;
+/// After so many bytes a receiver says that it has taken them.
+pub const LANE_TAKEN_BYTES: u64 = LANE_WINDOW_BYTES / 4;
+/// Bytes of a datagram on any link: what QUIC leaves of 1,200 on any path.
+pub const DATAGRAM_BYTES_MAX: usize = 1150;
+/// How often each side measures the round trip of each link.
+pub const PING_INTERVAL: Duration = Duration::from_secs(1);
+/// A link that is silent for this long, while another to the same peer is not, is left for that one: two heartbeats and a half, before
+/// anybody would take the peer for lost.
+pub const PATH_SUSPICION: Duration = Duration::from_millis(250);
+/// A better way has to have been there for this long before the game moves to it again, so that one that comes and goes is left alone.
+pub const PATH_STEADY: Duration = Duration::from_secs(1);
+/// A straight way may be slower than the one through a relay by this much, and is still taken: it loads nobody else's machine.
+pub const PATH_SLACK: Duration = Duration::from_millis(10);
+/// A way that did not come about, or ended, is tried again after this long, and after twice as long each time.
+pub const PATH_RETRY: Duration = Duration::from_secs(2);
+/// Longest time between two such tries.
+pub const PATH_RETRY_MAX: Duration = Duration::from_secs(60);
+/// Attempts to link to this peer over WebRTC that are under way at a time, of all members.
+pub const WEB_RTC_ATTEMPTS_MAX: usize = 128;
+/// A WebRTC link that is not up by then will not be. Through TURN it takes up to 6 s (measured).
+pub const WEB_RTC_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of one message to a client: a lobby of 1,000 members, whole.
 pub const SOCKET_ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Events kept for sockets that resume; a client that is further behind gets one `resync`.
@@ -178,6 +221,25 @@ pub const RELAY_COOKIE_LIFE: Duration = Duration::from_secs(10);
 pub const RELAY_LINK_BYTES_PER_SECOND: u64 = 4 * 1024 * 1024;
 /// Bytes that one member may send at once after a pause.
 pub const RELAY_LINK_BURST_BYTES: u64 = 1024 * 1024;
+/// WebSockets of a relay: players whose UDP is blocked are few.
+pub const RELAY_WEBSOCKETS_MAX: usize = 4096;
+/// WebSockets of one address, or of one IPv6 /64: a school or an office.
+pub const RELAY_WEBSOCKETS_PER_ADDRESS_MAX: usize = 256;
+/// Time that a connection has to become a WebSocket.
+pub const RELAY_WEBSOCKET_HANDSHAKE: Duration = Duration::from_secs(5);
+/// Frames that wait for one WebSocket, of games and of the relay itself each: with those of a game of 1,200 bytes a quarter of a second at
+/// 10 Mbit/s. Above it the oldest of a game is dropped; one that does not take the relay's own is closed.
+pub const RELAY_WEBSOCKET_QUEUE_MAX: usize = 256;
+/// STUN questions that a relay answers in a second: each answer goes to an address that has not proven itself, and may be 2.2 times as
+/// long as its question. All of them together are 44 KB a second.
+pub const STUN_ANSWERS_PER_SECOND: u32 = 1_000;
+/// STUN questions that it answers at once after a pause.
+pub const STUN_ANSWERS_BURST: u32 = 2_000;
+/// STUN questions of one network (IPv4: /24, IPv6: /48) that it answers in a second: nobody is hit by more than 880 bytes a second from here.
+/// A peer asks two or three times when it connects, and then each quarter of a minute.
+pub const STUN_SOURCE_ANSWERS_PER_SECOND: u32 = 20;
+/// STUN questions of one network that it answers at once after a pause: a hundred peers behind one address.
+pub const STUN_SOURCE_ANSWERS_BURST: u32 = 200;
 /// Life of a member's relay token.
 pub const RELAY_TOKEN_LIFE: Duration = Duration::from_secs(15 * 60);
 /// Life of a host grant.
@@ -213,3 +275,5 @@ const _: () = assert!(RELAY_FRAME_BYTES_MAX >= 1200 + 9, "the smallest QUIC path
 const _: () = assert!(OBJECTS_MAX * OBJECT_OVERHEAD_BYTES <= OBJECT_TABLE_BYTES_MAX, "that many objects fit");
 const _: () = assert!(2 * OBJECT_TABLE_BYTES_MAX <= SNAPSHOT_BYTES_MAX, "the table leaves room for the game's state");
 const _: () = assert!(TOKEN_BYTES_MAX + 32 <= RELAY_FRAME_BYTES_MAX, "a token fits into a relay frame");
+const _: () =
+    assert!(PATH_SUSPICION.as_millis() < SUSPICION_MIN.as_millis(), "a peer that can be reached is not reported");

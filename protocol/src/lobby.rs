@@ -475,7 +475,7 @@ impl Lobby {
             host: self.host.clone(),
             hand_over: self.hand_over,
             successor: self.successor,
-            members: self.members.iter().map(|(&at, member)| member_view(at, member, viewer)).collect(),
+            members: self.members.iter().map(|(&at, member)| member_view(at, member, viewer, &self.settings)).collect(),
             seq: self.last_event,
             closed: self.closed,
             updated_at: self.updated_at,
@@ -496,7 +496,7 @@ impl Lobby {
     }
 }
 
-fn member_view(connection: ConnectionId, member: &Member, viewer: Viewer) -> MemberView {
+fn member_view(connection: ConnectionId, member: &Member, viewer: Viewer, settings: &Settings) -> MemberView {
     let sees = |visibility| match visibility {
         DataVisibility::Public => true,
         DataVisibility::Member => viewer != Viewer::Anybody,
@@ -508,7 +508,8 @@ fn member_view(connection: ConnectionId, member: &Member, viewer: Viewer) -> Mem
         name: member.name.clone(),
         peer_key: member.peer_key,
         can_host: member.can_host,
-        direct_address: member.direct_address.clone(),
+        direct_address: member.direct_address.clone().filter(|_| !settings.relay_only || viewer == Viewer::Server),
+        browser: member.browser,
         joined_at: member.joined_at,
         presence: member.presence,
         data: data::visible(&member.data, sees),

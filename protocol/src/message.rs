@@ -6,6 +6,7 @@ use crate::id::{ConnectionId, EventSeq, HostEpoch, JoinCode, LobbyId, PeerKey, P
 use crate::lobby::data::{Data, DataPatch};
 use crate::lobby::election::Ranking;
 use crate::lobby::{HandOver, HostState, LeaveReason, LossCause, ParkReason, Presence, Settings};
+use crate::signal::Signal;
 use crate::time::Timestamp;
 
 /// A member, to the other members.
@@ -24,6 +25,9 @@ pub struct MemberView {
     pub can_host: bool,
     /// Where it can be reached without the relay.
     pub direct_address: Option<String>,
+    /// It runs in a browser: WebRTC is the only way to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub browser: bool,
     /// When it took the seat.
     pub joined_at: Timestamp,
     /// Whether it is connected.
@@ -166,6 +170,9 @@ impl LobbyView {
             EventBody::LobbyChanged { name, settings, has_password } => {
                 self.name.clone_from(name);
                 self.settings.clone_from(settings);
+                if settings.relay_only {
+                    self.members.iter_mut().for_each(|member| member.direct_address = None);
+                }
                 self.has_password = *has_password;
             }
             EventBody::DataChanged { data } | EventBody::PrivateDataChanged { data } => patch(&mut self.data, data),
@@ -403,6 +410,16 @@ pub enum ServerMessage {
         /// At which epoch.
         epoch: HostEpoch,
     },
+    /// From another member's process, about a link between the two: in the order in which it said them, and after all events that it may
+    /// have known of. Soft: some may be missing.
+    Signal {
+        /// Who says so.
+        from: ConnectionId,
+        /// Its process.
+        peer_key: PeerKey,
+        /// What.
+        signal: Signal,
+    },
     /// The socket is about to be closed.
     Closing {
         /// Why.
@@ -505,5 +522,16 @@ pub enum ClientMessage {
         epoch: HostEpoch,
         /// Whom it hears.
         guests: Vec<ConnectionId>,
+    },
+    /// To another member's process, about a link between the two. It is forwarded if that process has its event socket open, and else
+    /// dropped; so is what ICE does not know, and what is beyond the rate that signals have. Candidates go on without related addresses,
+    /// and where the lobby is `relay_only` only those of TURN servers do.
+    Signal {
+        /// To whom.
+        to: ConnectionId,
+        /// To which of its processes.
+        peer_key: PeerKey,
+        /// What.
+        signal: Signal,
     },
 }

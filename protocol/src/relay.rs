@@ -3,6 +3,9 @@
 //! A live machine. The shell hands it each datagram and does what it answers: forward, reply, or verify a signature and come
 //! back. It keeps no packet. Addresses enter only after they have returned a cookie, and a frame goes only from one bound
 //! address of a session to another of the same session (P14).
+//!
+//! An address that has proven nothing gets no answer that is longer than its question, but for one: STUN's, which is (see
+//! [`BindingRequest::answer`]), and which is counted out to each network and to all of them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -12,6 +15,7 @@ use crate::frame::{FrameError, HostHint, RefusedReason, RelayFrame};
 use crate::id::{ConnectionId, HostEpoch, LobbyId, SessionTag};
 use crate::limits;
 use crate::planted::{self, Bug};
+use crate::stun::{self, BindingRequest};
 
 /// What an operator may change.
 #[derive(Debug, Clone)]
@@ -70,13 +74,19 @@ pub enum DropReason {
     StaleGrant,
     /// The seat was revoked.
     Revoked,
+    /// A STUN message that is no plain binding request, or a damaged one.
+    StunNotPlain,
+    /// More STUN questions than are answered, of one network or of all.
+    StunOverRate,
+    /// Too much waits for a WebSocket: the oldest packet of a game made room.
+    QueueFull,
     /// The operating system did not take it.
     SendFailed,
 }
 
 impl DropReason {
     /// All of them, in the order of [`Counters::dropped`].
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Malformed,
         Self::WrongDirection,
         Self::UnknownSession,
@@ -89,6 +99,9 @@ impl DropReason {
         Self::Full,
         Self::StaleGrant,
         Self::Revoked,
+        Self::StunNotPlain,
+        Self::StunOverRate,
+        Self::QueueFull,
         Self::SendFailed,
     ];
 
@@ -108,6 +121,9 @@ impl DropReason {
             Self::Full => "full",
             Self::StaleGrant => "stale_grant",
             Self::Revoked => "revoked",
+            Self::StunNotPlain => "stun_not_plain",
+            Self::StunOverRate => "stun_over_rate",
+            Self::QueueFull => "queue_full",
             Self::SendFailed => "send_failed",
         }
     }
@@ -126,6 +142,12 @@ pub struct Counters {
     pub idled_out: u64,
     /// Hosts that moved.
     pub hosts_moved: u64,
+    /// STUN questions answered.
+    pub stun_answered: u64,
+    /// WebSockets opened.
+    pub websockets_opened: u64,
+    /// Connections that were closed before they became WebSockets: there were too many, of one address or of all.
+    pub websockets_refused: u64,
     /// Datagrams dropped, by [`DropReason::ALL`].
     pub dropped: [u64; DropReason::ALL.len()],
 }
@@ -144,6 +166,9 @@ pub enum Action<'a> {
     },
     /// Send these bytes back to where the datagram came from.
     Reply(Vec<u8>),
+    /// Answer this STUN question, if there are not too many of them: the asker has not proven its address. Then call
+    /// [`RelayTable::stun_answered`] or [`RelayTable::stun_dropped`].
+    AnswerStun(BindingRequest),
     /// Verify the relay token's signature and claims, then call [`RelayTable::bind`] or [`RelayTable::refuse`].
     VerifyMember {
         /// The token.
@@ -249,6 +274,10 @@ impl RelayTable {
 
     /// Decides what happens with a datagram from `source`.
     pub fn handle_datagram<'a>(&mut self, source: SocketAddr, datagram: &'a [u8], now: Instant) -> Action<'a> {
+        if stun::is_stun(datagram) {
+            return BindingRequest::decode(datagram)
+                .map_or_else(|_refused| self.drop(DropReason::StunNotPlain), Action::AnswerStun);
+        }
         let frame = match RelayFrame::decode(datagram) {
             Ok(frame) => frame,
             Err(FrameError::Truncated | FrameError::TooLong | FrameError::Version | FrameError::Kind) => {
@@ -378,6 +407,9 @@ impl RelayTable {
             | DropReason::BadToken
             | DropReason::TooManyProofs
             | DropReason::OverRate
+            | DropReason::StunNotPlain
+            | DropReason::StunOverRate
+            | DropReason::QueueFull
             | DropReason::SendFailed => RefusedReason::Token,
         };
         RelayFrame::Refused { reason }.to_vec()
@@ -411,6 +443,36 @@ impl RelayTable {
     /// Counts a token that nobody had the time to verify. Its sender asks again.
     pub fn proof_dropped(&mut self) {
         self.count(DropReason::TooManyProofs);
+    }
+
+    /// Counts a STUN question that was answered.
+    pub const fn stun_answered(&mut self) {
+        self.counters.stun_answered += 1;
+    }
+
+    /// Counts a STUN question too many. Its sender asks again.
+    pub fn stun_dropped(&mut self) {
+        self.count(DropReason::StunOverRate);
+    }
+
+    /// Counts a WebSocket that was opened.
+    pub const fn websocket_opened(&mut self) {
+        self.counters.websockets_opened += 1;
+    }
+
+    /// Counts a connection too many.
+    pub const fn websocket_refused(&mut self) {
+        self.counters.websockets_refused += 1;
+    }
+
+    /// Counts packets of games that made room in the queue of a WebSocket.
+    pub fn queue_full(&mut self) {
+        self.count(DropReason::QueueFull);
+    }
+
+    /// Counts a datagram whose source is an address that only the shell gives.
+    pub fn source_forged(&mut self) {
+        self.count(DropReason::UnboundSource);
     }
 
     /// Counts a datagram that the operating system did not take.

@@ -1,27 +1,27 @@
-//! The relay's one task: reads datagrams, asks the table, does what it answers.
+//! The relay's one task: reads frames, asks the table, does what it answers. It waits for nobody.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use protocol::frame::HostHint;
 use protocol::id::LobbyId;
-use protocol::relay::{Action, Counters, DropReason, HostSound, RelayTable};
-use protocol::token::{GrantClaims, RelayClaims};
-use tokio::net::UdpSocket;
+use protocol::limits;
+use protocol::relay::{Counters, HostSound};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::control::Order;
+use crate::desk::{Desk, Outcome};
 use crate::listener::udp::UdpListener;
-use crate::proofs::Proofs;
+use crate::listener::websocket::{Heard, WebSocketListener, is_websocket};
 use crate::queue::ControlQueue;
-use crate::verifier::{TokenError, Verifier};
 
-/// Datagrams of one wake-up: enough to be worth it, few enough that orders and timeouts are not late.
+/// Frames of one wake-up from each way in: enough to be worth it, few enough that orders and timeouts are not late.
 const BATCH_MAX: usize = 64;
 /// Lobbies whose last sound waits until the service takes it. One that is pushed out is told again with its next change.
 const SOUNDS_WAITING_MAX: usize = 4096;
+/// How often idle WebSockets are looked for.
+const IDLE_CHECK: Duration = Duration::from_secs(1);
 
 /// The task's ends of the channels to its handle.
 #[derive(Debug)]
@@ -35,22 +35,27 @@ pub(crate) struct Ends {
 /// The state of the task.
 #[derive(Debug)]
 pub(crate) struct EventLoop {
-    listener: UdpListener,
-    table: RelayTable,
-    verifier: Verifier,
-    /// Who may have tokens verified.
-    proofs: Proofs,
+    udp: UdpListener,
+    websockets: WebSocketListener,
+    /// What comes from all WebSockets.
+    heard: mpsc::Receiver<Heard>,
+    desk: Desk,
     /// Control frames that the system did not take at once.
     control: ControlQueue,
     /// The last sound of each lobby that the service has not taken yet.
     sounds: BTreeMap<LobbyId, HostSound>,
+    next_idle_check: Instant,
 }
 
 impl EventLoop {
-    pub(crate) fn new(socket: UdpSocket, table: RelayTable, verifier: Verifier) -> Self {
-        let listener = UdpListener::new(socket);
-        let proofs = Proofs::new(Instant::now());
-        Self { listener, table, verifier, proofs, control: ControlQueue::default(), sounds: BTreeMap::new() }
+    pub(crate) fn new(
+        udp: UdpListener,
+        (websockets, heard): (WebSocketListener, mpsc::Receiver<Heard>),
+        desk: Desk,
+        now: Instant,
+    ) -> Self {
+        let (control, sounds) = (ControlQueue::default(), BTreeMap::new());
+        Self { udp, websockets, heard, desk, control, sounds, next_idle_check: now + IDLE_CHECK }
     }
 
     /// Runs until it is told to stop, or its handle is gone.
@@ -62,9 +67,9 @@ impl EventLoop {
                 // 1. Orders: a removed member is out before its next packet.
                 Some(order) = ends.orders.recv() => self.obey(order),
                 // 2. Timeouts: rare, and late ones would keep dead links alive.
-                () = tokio::time::sleep_until(self.table.poll_timeout().into()) => {
-                    self.table.handle_timeout(Instant::now());
-                    ends.counters.send_replace(self.table.counters().clone());
+                () = tokio::time::sleep_until(self.desk.table.poll_timeout().into()) => {
+                    self.handle_timeout(Instant::now());
+                    ends.counters.send_replace(self.desk.table.counters().clone());
                 }
                 // 3. What the service wants to know; the newest of each lobby.
                 Ok(permit) = ends.sounds.reserve(), if !self.sounds.is_empty() => {
@@ -73,28 +78,50 @@ impl EventLoop {
                     }
                 }
                 // 4. Control frames out.
-                _ = self.listener.writable(), if !self.control.is_empty() => self.flush(),
-                // 5. Datagrams in: the bulk, in bounded batches.
-                _ = self.listener.readable() => self.receive_batch(),
+                _ = self.udp.writable(), if !self.control.is_empty() => self.flush(),
+                // 5. Frames in: the bulk, in bounded batches, both ways in alike.
+                _ = self.udp.readable() => self.receive_batches(None),
+                Some(heard) = self.heard.recv() => self.receive_batches(Some(heard)),
+                // 6. Whoever wants to come in.
+                accepted = self.websockets.accept() => {
+                    if !self.websockets.admit(accepted, Instant::now()) {
+                        self.desk.table.websocket_refused();
+                    }
+                }
             }
             self.collect();
         }
-        ends.counters.send_replace(self.table.counters().clone());
+        ends.counters.send_replace(self.desk.table.counters().clone());
     }
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::Revoke { lobby, connection } => self.table.revoke(lobby, connection, Instant::now()),
-            Order::Reinstate { lobby, connection } => self.table.reinstate(lobby, connection),
-            Order::Close { lobby } => self.table.close(lobby),
+            Order::Revoke { lobby, connection } => self.desk.table.revoke(lobby, connection, Instant::now()),
+            Order::Reinstate { lobby, connection } => self.desk.table.reinstate(lobby, connection),
+            Order::Close { lobby } => self.desk.table.close(lobby),
         }
     }
 
-    fn receive_batch(&mut self) {
+    fn handle_timeout(&mut self, now: Instant) {
+        self.desk.table.handle_timeout(now);
+        if now >= self.next_idle_check {
+            self.next_idle_check = now + IDLE_CHECK;
+            self.websockets.close_idle(limits::RELAY_IDLE_TIMEOUT, now);
+        }
+    }
+
+    fn receive_batches(&mut self, first: Option<Heard>) {
         let now = Instant::now();
+        if let Some(heard) = first {
+            self.hear(heard, now);
+        }
         for _ in 0..BATCH_MAX {
-            match self.listener.receive() {
-                Ok((source, length)) => self.handle(source, length, now),
+            let Ok(heard) = self.heard.try_recv() else { break };
+            self.hear(heard, now);
+        }
+        for _ in 0..BATCH_MAX {
+            match self.udp.receive() {
+                Ok((source, length)) => self.handle_datagram(source, length, now),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 // Some systems report here that an earlier datagram did not arrive. The socket goes on.
                 Err(error) => tracing::debug!(%error, "receiving failed"),
@@ -102,37 +129,63 @@ impl EventLoop {
         }
     }
 
-    /// Does what the table decides about the datagram in the buffer.
-    fn handle(&mut self, source: SocketAddr, length: usize, now: Instant) {
-        match self.table.handle_datagram(source, self.listener.datagram(length), now) {
-            Action::Forward { to, header, payload: _ } => {
-                if self.listener.forward(to, &header, length).is_err() {
-                    self.table.send_failed();
+    /// Does what is decided about the datagram in the buffer.
+    fn handle_datagram(&mut self, source: SocketAddr, length: usize, now: Instant) {
+        if is_websocket(source) {
+            self.desk.table.source_forged();
+            return;
+        }
+        match self.desk.handle(source, self.udp.datagram(length), now) {
+            Outcome::Forward { to, header } if is_websocket(to) => {
+                let payload = self.udp.datagram(length).get(header.len()..).unwrap_or_default();
+                self.give(to, [&header, payload].concat());
+            }
+            Outcome::Forward { to, header } => {
+                if self.udp.forward(to, &header, length).is_err() {
+                    self.desk.table.send_failed();
                 }
             }
-            Action::Reply(frame) => self.reply(source, frame),
-            Action::VerifyMember { .. } | Action::VerifyGrant { .. } if !self.proofs.admit(source.ip(), now) => {
-                self.table.proof_dropped();
-            }
-            Action::VerifyMember { token } => {
-                let answer = bind(&mut self.table, self.verifier.verify_member(token), source, now);
-                self.reply(source, answer);
-            }
-            Action::VerifyGrant { token } => {
-                let answer = grant(&mut self.table, self.verifier.verify_grant(token), source, now);
-                self.reply(source, answer);
-            }
-            Action::Nothing => {}
-            Action::Drop(reason) => tracing::trace!(reason = reason.as_str(), "dropped"),
+            Outcome::Reply(frame) => self.reply(source, frame),
+            // Never waits for the system, and never takes a member's place in the queue: who asks asks again.
+            Outcome::Stun(answer) => match self.udp.send(source, &answer) {
+                Ok(()) => self.desk.table.stun_answered(),
+                Err(_) => self.desk.table.send_failed(),
+            },
+            Outcome::Nothing | Outcome::Dropped => {}
         }
+    }
+
+    /// Does what is decided about what came from a WebSocket.
+    fn hear(&mut self, heard: Heard, now: Instant) {
+        match heard {
+            Heard::Opened => self.desk.table.websocket_opened(),
+            Heard::Frame(source, frame) => self.handle_message(source, frame, now),
+            Heard::Closed(address) => self.websockets.close(address),
+        }
+    }
+
+    fn handle_message(&mut self, source: SocketAddr, mut frame: Vec<u8>, now: Instant) {
+        match self.desk.handle(source, &frame, now) {
+            Outcome::Forward { to, header } => {
+                if let Some(head) = frame.first_chunk_mut() {
+                    *head = header;
+                }
+                self.give(to, frame);
+            }
+            Outcome::Reply(answer) => self.reply(source, answer),
+            Outcome::Nothing => {}
+            // An address that this relay has made up is of no use to anybody.
+            Outcome::Stun(_) | Outcome::Dropped => return,
+        }
+        self.websockets.heard(source, now);
     }
 
     /// Takes what the table has to tell, after each step, so that nothing piles up in it.
     fn collect(&mut self) {
-        while let Some((to, frame)) = self.table.poll_transmit() {
+        while let Some((to, frame)) = self.desk.table.poll_transmit() {
             self.reply(to, frame);
         }
-        while let Some(sound) = self.table.poll_sound() {
+        while let Some(sound) = self.desk.table.poll_sound() {
             self.sounds.insert(sound.lobby, sound);
             if self.sounds.len() > SOUNDS_WAITING_MAX {
                 self.sounds.pop_first();
@@ -140,21 +193,44 @@ impl EventLoop {
         }
     }
 
+    /// Sends a packet of a game, if the system or the queue takes it.
+    fn give(&mut self, to: SocketAddr, frame: Vec<u8>) {
+        if !is_websocket(to) {
+            if self.udp.send(to, &frame).is_err() {
+                self.desk.table.send_failed();
+            }
+            return;
+        }
+        match self.websockets.outgoing(to).map(|outgoing| outgoing.push_data(frame)) {
+            Some(false) => {}
+            Some(true) => self.desk.table.queue_full(),
+            None => self.desk.table.send_failed(),
+        }
+    }
+
     /// Sends a control frame now, or as soon as the system takes it.
     fn reply(&mut self, to: SocketAddr, frame: Vec<u8>) {
+        if is_websocket(to) {
+            let taken = self.websockets.outgoing(to).is_some_and(|outgoing| outgoing.push_control(frame).is_ok());
+            if !taken {
+                self.desk.table.send_failed();
+                self.websockets.close(to);
+            }
+            return;
+        }
         if self.control.push(to, frame) {
-            self.table.send_failed();
+            self.desk.table.send_failed();
         }
         self.flush();
     }
 
     fn flush(&mut self) {
         while let Some((to, frame)) = self.control.front() {
-            match self.listener.send(to, frame) {
+            match self.udp.send(to, frame) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) => {
                     tracing::debug!(%error, "a control frame could not be sent");
-                    self.table.send_failed();
+                    self.desk.table.send_failed();
                 }
                 Ok(()) => {}
             }
@@ -163,30 +239,44 @@ impl EventLoop {
     }
 }
 
-/// Answers a member whose token was looked at.
-fn bind(table: &mut RelayTable, claims: Result<RelayClaims, TokenError>, source: SocketAddr, now: Instant) -> Vec<u8> {
-    match claims {
-        Ok(claims) => table.bind(source, claims.lobby, claims.connection, fresh_tag(), now),
-        Err(error) => refuse(table, &error),
+#[cfg(test)]
+mod tests {
+    use protocol::frame::RelayFrame;
+    use protocol::id::{ConnectionId, LobbyId};
+    use protocol::relay::{DropReason, Limits, RelayTable};
+
+    use super::*;
+    use crate::config::WebSocketLimits;
+    use crate::listener::websocket;
+    use crate::verifier::Verifier;
+
+    #[tokio::test]
+    async fn nobody_speaks_by_udp_for_who_is_bound_by_websocket() {
+        let now = Instant::now();
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let tcp = websocket::listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let key = serde_json::json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "1",
+            "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]});
+        let verifier = Verifier::from_jwks(&key, "nobody").unwrap();
+        let desk = Desk::new(RelayTable::new(Limits::default(), [1; 32], now), verifier, now);
+        let websockets = WebSocketListener::new(tcp, WebSocketLimits::default(), now);
+        let mut relay = EventLoop::new(UdpListener::new(socket), websockets, desk, now);
+
+        let websocket: SocketAddr = "[fd75:7773::1]:1".parse().unwrap();
+        let lobby = LobbyId::from_bytes([1; 16]);
+        let peer = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        relay.desk.table.bind(peer.local_addr().unwrap(), lobby, ConnectionId(0), 7, now);
+        let bound = relay.desk.table.bind(websocket, lobby, ConnectionId(1), 7, now);
+        let Ok(RelayFrame::Bound { session, .. }) = RelayFrame::decode(&bound) else { panic!("not bound") };
+        let data = RelayFrame::Data { session, peer: ConnectionId(0), payload: b"x" }.to_vec();
+        peer.send_to(&data, relay.udp.local_addr()).await.unwrap();
+        relay.udp.readable().await.unwrap();
+        let (_, length) = relay.udp.receive().unwrap();
+        relay.handle_datagram(websocket, length, now);
+        let counters = relay.desk.table.counters();
+        let place = DropReason::ALL.iter().position(|&reason| reason == DropReason::UnboundSource).unwrap();
+        assert_eq!((counters.forwarded, counters.dropped[place]), (0, 1));
+        relay.handle_message(websocket, data, now);
+        assert_eq!(relay.desk.table.counters().forwarded, 1, "the WebSocket itself is who it is");
     }
-}
-
-/// Answers a host whose grant was looked at.
-fn grant(table: &mut RelayTable, claims: Result<GrantClaims, TokenError>, source: SocketAddr, now: Instant) -> Vec<u8> {
-    match claims {
-        Ok(GrantClaims { lobby, connection, epoch, .. }) => {
-            table.grant(source, lobby, HostHint { host: connection, epoch }, now)
-        }
-        Err(error) => refuse(table, &error),
-    }
-}
-
-fn refuse(table: &mut RelayTable, error: &TokenError) -> Vec<u8> {
-    tracing::debug!(%error, "a token is refused");
-    table.refuse(DropReason::BadToken)
-}
-
-/// A random number for a new session. Where there is none the table takes the next free one: nothing rests on it alone.
-fn fresh_tag() -> u32 {
-    getrandom::u32().unwrap_or_default()
 }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser};
+use protocol::limits;
+use relay::config::WebSocketLimits;
 use relay::service::{Service, ServiceError};
 use relay::{Config, Running, Verifier, VerifierError};
 
@@ -13,7 +15,7 @@ use relay::{Config, Running, Verifier, VerifierError};
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Arguments {
-    /// UDP address to listen on; port 0 lets the system choose.
+    /// UDP address to listen on, and TCP address for WebSockets; port 0 lets the system choose.
     #[arg(long, env = "UNDERSTUDY_RELAY_LISTEN", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
     /// UDP address at which peers reach this relay; needed where it listens on all addresses or behind a translator.
@@ -27,6 +29,12 @@ struct Arguments {
     issuer: String,
     #[command(flatten)]
     secret: SecretSource,
+    /// WebSockets in all.
+    #[arg(long, env = "UNDERSTUDY_RELAY_WEBSOCKETS_MAX", default_value_t = limits::RELAY_WEBSOCKETS_MAX)]
+    websockets_max: usize,
+    /// WebSockets of one address, or one IPv6 /64. Behind a proxy all come from one.
+    #[arg(long, env = "UNDERSTUDY_RELAY_WEBSOCKETS_PER_ADDRESS_MAX", default_value_t = limits::RELAY_WEBSOCKETS_PER_ADDRESS_MAX)]
+    websockets_per_address_max: usize,
 }
 
 /// Where the secret comes from: never from the command line, which everybody on the machine can read.
@@ -85,7 +93,9 @@ async fn run(arguments: Arguments) -> Result<(), Failure> {
         signal = &mut stop => return Ok(signal?),
     };
     let verifier = Verifier::from_jwks(&keys, &arguments.issuer)?;
-    let config = Config { listen: arguments.listen, ..Config::default() };
+    let (connections, per_address) = (arguments.websockets_max, arguments.websockets_per_address_max);
+    let websockets = WebSocketLimits { connections, per_address };
+    let config = Config { listen: arguments.listen, websockets, ..Config::default() };
     let mut running = relay::start(config, verifier.clone()).await?;
     announce(&running)?;
     let advertised = arguments.advertise.unwrap_or(running.address);

@@ -5,24 +5,29 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use protocol::relay::{Counters, HostSound, RelayTable};
-use tokio::net::UdpSocket;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
 use crate::control::Order;
+use crate::desk::Desk;
 use crate::eventloop::{Ends, EventLoop};
+use crate::listener::udp::UdpListener;
+use crate::listener::websocket::{self, WebSocketListener};
 use crate::verifier::Verifier;
 
 /// Orders that wait for the relay: a lobby of 1,000 that is closed member by member, and some.
 const ORDERS_MAX: usize = 4096;
 /// Sounds that wait for the service. Past it the relay keeps only the last of each lobby.
 const SOUNDS_MAX: usize = 1024;
+/// Where the system may choose the port: tries to find one that is free for UDP and for TCP.
+const PORT_TRIES_MAX: usize = 32;
 
 /// A running relay. Dropping it stops the relay too, without waiting for it.
 #[derive(Debug)]
 pub struct Running {
-    /// The bound local UDP address.
+    /// The bound local address: of UDP, and of TCP for WebSockets.
     pub address: SocketAddr,
     orders: mpsc::Sender<Order>,
     sounds: Option<mpsc::Receiver<HostSound>>,
@@ -31,23 +36,41 @@ pub struct Running {
     task: JoinHandle<()>,
 }
 
-/// Binds the socket and starts the relay on the calling tokio runtime.
+/// Binds the sockets and starts the relay on the calling tokio runtime.
 ///
 /// # Errors
 /// The operating system's, if it does not give the address or random bytes.
 pub async fn start(config: Config, verifier: Verifier) -> io::Result<Running> {
-    let socket = UdpSocket::bind(config.listen).await?;
-    let address = socket.local_addr()?;
+    let (udp, tcp) = bind(config.listen).await?;
+    let (address, now) = (udp.local_addr()?, Instant::now());
     let mut secret = [0; 32];
     getrandom::fill(&mut secret)?;
-    let table = RelayTable::new(config.limits, secret, Instant::now());
+    let desk = Desk::new(RelayTable::new(config.limits, secret, now), verifier, now);
+    let websockets = WebSocketListener::new(tcp, config.websockets, now);
     let (orders, orders_in) = mpsc::channel(ORDERS_MAX);
     let (sounds_out, sounds) = mpsc::channel(SOUNDS_MAX);
     let (counters_out, counters) = watch::channel(Counters::default());
     let (stop, stopped) = oneshot::channel();
     let ends = Ends { orders: orders_in, sounds: sounds_out, counters: counters_out, stopped };
-    let task = tokio::spawn(EventLoop::new(socket, table, verifier).run(ends));
+    let task = tokio::spawn(EventLoop::new(UdpListener::new(udp), websockets, desk, now).run(ends));
     Ok(Running { address, orders, sounds: Some(sounds), counters, stop, task })
+}
+
+/// Takes one port for both: peers know one address.
+async fn bind(listen: SocketAddr) -> io::Result<(UdpSocket, TcpListener)> {
+    let mut tries = 1..=PORT_TRIES_MAX;
+    loop {
+        let udp = UdpSocket::bind(listen).await?;
+        let address = udp.local_addr()?;
+        match websocket::listen(address) {
+            Ok(tcp) => return Ok((udp, tcp)),
+            Err(error) if listen.port() == 0 && error.kind() == io::ErrorKind::AddrInUse && tries.next().is_some() => {}
+            Err(error) => {
+                let text = format!("its TCP port {}, for WebSockets, cannot be opened: {error}", address.port());
+                return Err(io::Error::new(error.kind(), text));
+            }
+        }
+    }
 }
 
 impl Running {
@@ -79,7 +102,7 @@ impl Running {
         self.counters.clone().wait_for(wanted).await.ok().map(|counters| counters.clone())
     }
 
-    /// Stops the relay and waits until its socket is closed.
+    /// Stops the relay and waits until its sockets are closed.
     pub async fn stop(self) {
         // An error means that it has ended already.
         let _ = self.stop.send(());

@@ -318,6 +318,7 @@ async fn every_drop_is_counted_by_its_reason() {
     alice.say(RelayFrame::Data { session, peer: nobody, payload: b"x" }).await;
     alice.say(RelayFrame::Bind { cookie: [0; 16], token: b"x" }).await;
     alice.send(0, &[0; 101]).await;
+    alice.socket.send(&stun_question(1)[..19]).await.unwrap();
     stage.peer().await.say(RelayFrame::Unbind { session }).await;
     stage.peer().await.bind(b"this is not a token").await;
     let full = stage.peer().await.bind(&stage.signer.member(lobby(1), 1)).await;
@@ -327,9 +328,12 @@ async fn every_drop_is_counted_by_its_reason() {
     }
     stage.relay.orders().send(Order::Revoke { lobby: lobby(1), connection: ConnectionId(0) }).await.unwrap();
     stage.peer().await.bind(&stage.signer.member(lobby(1), 0)).await;
-    // Each once, except that nothing here makes the system refuse a datagram, and that ten tokens are not too many.
+    // Each once, except that nothing here makes the system refuse a datagram, and that a few tokens and questions are not too many.
     for reason in DropReason::ALL {
-        let never = matches!(reason, DropReason::SendFailed | DropReason::TooManyProofs);
+        let never = matches!(
+            reason,
+            DropReason::SendFailed | DropReason::QueueFull | DropReason::TooManyProofs | DropReason::StunOverRate
+        );
         stage.dropped(reason, u64::from(!never)).await;
     }
 }
@@ -360,6 +364,67 @@ async fn more_tokens_than_the_relay_has_time_for_are_dropped_and_counted_and_the
         }
     };
     tokio::select! { () = stage.counted(|counters| counters.dropped[place] > 0) => {}, () = flood => {} }
+    alice.send(1, b"tick").await;
+    bob.hears(0, b"tick").await;
+}
+
+/// A binding request without attributes (RFC 8489), and the transaction of the answer with the address in it.
+fn stun_question(number: u32) -> Vec<u8> {
+    [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 8], &number.to_be_bytes()].concat()
+}
+
+fn stun_answer(number: u32, port: u16) -> Vec<u8> {
+    let port = (port ^ 0x2112).to_be_bytes();
+    let ip = [127 ^ 0x21, 0x12, 0xa4, 1 ^ 0x42];
+    let attribute = [&[0, 0x20, 0, 8, 0, 1][..], &port, &ip].concat();
+    [&[1, 1, 0, 12, 0x21, 0x12, 0xa4, 0x42][..], &[7; 8], &number.to_be_bytes(), &attribute].concat()
+}
+
+#[tokio::test]
+async fn who_asks_by_stun_is_told_its_address_and_members_notice_nothing() {
+    let stage = Stage::new().await;
+    let (alice, bob) = (stage.member(lobby(1), 0).await, stage.member(lobby(1), 1).await);
+    let stranger = stage.peer().await;
+    for peer in [&stranger, &alice] {
+        peer.socket.send(&stun_question(5)).await.unwrap();
+        assert_eq!(peer.hear().await, stun_answer(5, peer.socket.local_addr().unwrap().port()));
+    }
+    alice.send(1, b"tick").await;
+    bob.hears(0, b"tick").await;
+    stage.counted(|counters| counters.stun_answered == 2 && counters.forwarded == 1).await;
+}
+
+#[tokio::test]
+async fn stun_that_is_no_plain_question_gets_no_answer() {
+    let stage = Stage::new().await;
+    let stranger = stage.peer().await;
+    let mut answer = stun_question(1);
+    answer[0] = 1;
+    let mut with_change_request = [stun_question(2), vec![0, 3, 0, 4, 0, 0, 0, 6]].concat();
+    with_change_request[3] = 8;
+    let cut = stun_question(3)[..19].to_vec();
+    for message in [answer, with_change_request, cut] {
+        stranger.socket.send(&message).await.unwrap();
+    }
+    stage.dropped(DropReason::StunNotPlain, 3).await;
+    assert!(stranger.has_heard_nothing());
+}
+
+#[tokio::test]
+async fn one_network_is_told_its_address_so_often_and_no_more() {
+    let stage = Stage::new().await;
+    let (alice, bob) = (stage.member(lobby(1), 0).await, stage.member(lobby(1), 1).await);
+    let stranger = stage.peer().await;
+    let place = DropReason::ALL.iter().position(|&reason| reason == DropReason::StunOverRate).unwrap();
+    for number in 0..limits::STUN_SOURCE_ANSWERS_BURST {
+        stranger.socket.send(&stun_question(number)).await.unwrap();
+        stranger.hear().await;
+    }
+    let questions = 10 * limits::STUN_SOURCE_ANSWERS_PER_SECOND;
+    for number in 0..questions {
+        stranger.socket.send(&stun_question(number)).await.unwrap();
+    }
+    stage.counted(|counters| counters.dropped[place] > u64::from(questions / 2)).await;
     alice.send(1, b"tick").await;
     bob.hears(0, b"tick").await;
 }

@@ -167,6 +167,7 @@ impl Newcomer {
             peer_key,
             can_host,
             direct_address: None,
+            browser: false,
             joined_at: now,
             presence,
             data: Data::new(),

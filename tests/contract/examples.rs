@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use lobby_service::auth::Turn;
 use lobby_service::auth::api_key::Scope;
 use lobby_service::config::Config;
 use lobby_service::identity::Identity;
@@ -125,8 +126,11 @@ impl Names {
         self.0.iter().fold(text.to_owned(), |text, (name, real)| text.replace(name, real))
     }
 
+    /// What stands for the longest first: it may have others in it.
     fn story(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, (name, real)| text.replace(real, name))
+        let mut all: Vec<_> = self.0.iter().collect();
+        all.sort_by_key(|(_, real)| std::cmp::Reverse(real.len()));
+        all.into_iter().fold(text.to_owned(), |text, (name, real)| text.replace(real, name))
     }
 }
 
@@ -186,7 +190,8 @@ impl Seats {
 async fn the_examples_are_what_the_service_does() {
     let issuer = TestIssuer::start("studio", "ES256").await;
     let identity = Identity { issuer: vec![issuer.settings()], ..Identity::default() };
-    let service = TestService::start(Config { identity, ..config() }).await;
+    let turn = Turn::new(vec!["turn:turn.example:3478?transport=udp".parse().unwrap()], "hush".into());
+    let service = TestService::start(Config { identity, turn: Some(turn), ..config() }).await;
     let mut names = Names::default();
     names.add(SERVER_KEY, &api_key(&service, &Scope::ALL).await);
     names.add(ISSUER_TOKEN, &issuer.token("ada"));

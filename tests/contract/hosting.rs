@@ -86,6 +86,10 @@ async fn relays(book: &mut Book, service: &TestService) {
     book.expect(service, "200", token(&scene, &scene.guest)).await;
     book.expect(service, "not_found", token(&scene, &scene.other)).await;
     book.expect(service, "lobby_closed", token(&closed, &closed.guest)).await;
+    let ice = |scene: &Scene, player: &TestPlayer| Ask::of("ice_servers").by(player).at(scene.lobby.id);
+    book.expect(service, "200", ice(&scene, &scene.guest)).await;
+    book.expect(service, "not_found", ice(&scene, &scene.other)).await;
+    book.expect(service, "lobby_closed", ice(&closed, &closed.guest)).await;
     let grant = |scene: &Scene, player: &TestPlayer, epoch: u64| {
         Ask::of("host_grant").by(player).at(scene.lobby.id).json(&json!({"epoch": epoch}))
     };

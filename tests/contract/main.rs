@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+mod arena;
 mod book;
 mod description;
 mod docs;

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use protocol::id::LobbyId;
 use xtask::cluster::{Cluster, Server};
-use xtask::process::Process;
+use xtask::process::{ClusterError, Process};
 use xtask::trace::Trace;
+
+use crate::net::{self, Internet};
 
 /// Longest time for any one thing that is waited for.
 pub const TIME_OUT: Duration = Duration::from_secs(20);
@@ -57,6 +59,24 @@ impl Game {
         Self { service, relay: Some(relay), cluster, _only_game: only_game }
     }
 
+    /// A lobby service with a relay inside, in the middle of an internet.
+    #[must_use]
+    pub fn start_in(internet: &Internet, arguments: &[&str]) -> Self {
+        let only_game = only_game();
+        let cluster = cluster();
+        let at = |port: u16| format!("{}:{port}", net::SERVICE);
+        let (http, relay) = (at(8080), at(3478));
+        let all = [&["--listen", &http, "--relay-listen", &relay], arguments].concat();
+        let service = cluster.service_in(&internet.core(), &all).unwrap_or_else(|error| panic!("{error}"));
+        Self { service, relay: None, cluster, _only_game: only_game }
+    }
+
+    /// The processes, and their folder.
+    #[must_use]
+    pub const fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
     /// Where the lobby service listens.
     #[must_use]
     pub fn service_address(&self) -> std::net::SocketAddr {
@@ -80,11 +100,32 @@ impl Game {
     /// Starts a player and waits until it has a seat. Players of one name are the same player.
     #[must_use]
     pub fn player(&self, name: &str, arguments: &[&str]) -> Player {
+        let mut all = arguments.to_vec();
+        // Tests that cut the relay off mean it, unless they ask for other paths.
+        if !arguments.iter().any(|argument| ["--path", "--direct"].contains(argument)) {
+            all.extend(["--path", "relay"]);
+        }
+        let service = self.service.address("http");
+        self.start_player(name, &all, |all| self.cluster.arena(name, service, all, false))
+    }
+
+    /// Starts a player in a network namespace, with whatever path it finds.
+    #[must_use]
+    pub fn player_in(&self, namespace: &str, name: &str, arguments: &[&str]) -> Player {
+        let service = self.service.address("http");
+        self.start_player(name, arguments, |all| self.cluster.arena_in(namespace, name, service, all))
+    }
+
+    fn start_player(
+        &self,
+        name: &str,
+        arguments: &[&str],
+        start: impl FnOnce(&[&str]) -> Result<Process, ClusterError>,
+    ) -> Player {
         let identity = self.identity_file(name);
         let mut all = vec!["--line", "--identity", identity.to_str().expect("a temporary folder has a plain name")];
         all.extend(arguments);
-        let process = self.cluster.arena(name, self.service.address("http"), &all, false);
-        let process = process.unwrap_or_else(|error| panic!("{error}"));
+        let process = start(&all).unwrap_or_else(|error| panic!("{error}"));
         let mut player = Player { process, connection: 0, join_code: String::new(), lobby: None };
         let joined = player.wait(0, "that it joined", |trace| trace.is("joined"));
         player.connection = joined.number("connection").expect("a seat has a number");

@@ -4,12 +4,14 @@
 //! each, reliably and after stable. Players look in the same way at the answers.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use peer_client::{
-    Client, Delivery, Event, HostError, LobbyOptions, Message, MigrationTrace, Output, Recipient, Request,
-    RestoreState, Restored, Role, SavedState, SendError, Session, SimulatedNetwork, StateChange, StateKey, Strategy,
+    Client, Delivery, Event, HostError, LinkPath, LobbyOptions, Message, MigrationTrace, Output, Path, Recipient,
+    Request, RestoreState, Restored, Role, SavedState, SendError, Session, SimulatedNetwork, StateChange, StateKey,
+    Strategy,
 };
 use protocol::id::{ConnectionId, LobbyId};
 use protocol::lobby::{Settings, Visibility};
@@ -44,6 +46,10 @@ pub struct Setup {
     pub key: Option<[u8; 32]>,
     /// Where it keeps who it is.
     pub identity: Option<PathBuf>,
+    /// How it reaches others.
+    pub path: Path,
+    /// It has a real network instead of a simulated one, and reaches the relay there.
+    pub relay: Option<SocketAddr>,
 }
 
 /// What a game gives unasked.
@@ -70,6 +76,8 @@ impl Setup {
             restores: true,
             key: None,
             identity: None,
+            path: Path::Relay,
+            relay: None,
         }
     }
 
@@ -171,6 +179,8 @@ pub struct Seen {
     pub stored_ticks: Vec<u64>,
     /// Its successor is warm.
     pub is_warm: bool,
+    /// By which paths it reaches the others, in the order of their connection ids.
+    pub paths: Vec<LinkPath>,
     /// All that happened, but for what happens each second.
     pub events: Vec<Event>,
 }
@@ -212,8 +222,7 @@ pub struct Player {
     pub lobby: LobbyId,
     /// What others join by.
     pub join_code: String,
-    /// Pulls its plug.
-    pub network: peer_client::NetworkControl,
+    network: Option<peer_client::NetworkControl>,
     name: &'static str,
     seen: watch::Receiver<Seen>,
     orders: mpsc::UnboundedSender<Order>,
@@ -243,8 +252,12 @@ impl Player {
         let mut builder = Client::builder(format!("http://{}", service.address()))
             .player_name(setup.name)
             .strategy(setup.strategy)
-            .snapshot_interval(setup.interval)
-            .simulated_network(SimulatedNetwork::new(1));
+            .path(setup.path)
+            .snapshot_interval(setup.interval);
+        builder = match setup.relay {
+            None => builder.simulated_network(SimulatedNetwork::new(1)),
+            Some(address) => builder.relay_address(address),
+        };
         if let Some(key) = setup.key {
             builder = builder.state_key(StateKey::new(key));
         }
@@ -266,11 +279,20 @@ impl Player {
         let (sender, seen) = watch::channel(Seen::default());
         let (orders, ordered) = mpsc::unbounded_channel();
         let (me, lobby, join_code) = (session.me(), session.lobby().id, session.join_code().to_string());
-        let network = session.network().expect("it is simulated").clone();
+        let network = session.network().cloned();
         let name = setup.name;
         let game = Game { session, setup, seen: Seen::default(), to_say: 0, tick_done: TickDone::default() };
         let game = tokio::spawn(game.run(ordered, sender)).abort_handle();
         Self { me, lobby, join_code, network, name, seen, orders, game }
+    }
+
+    /// Pulls its plug.
+    ///
+    /// # Panics
+    /// If its network is real.
+    #[must_use]
+    pub const fn network(&self) -> &peer_client::NetworkControl {
+        self.network.as_ref().expect("its network is simulated")
     }
 
     /// Waits until what this player has seen is as wished.
@@ -350,6 +372,7 @@ impl Game {
             self.act();
             (self.seen.role, self.seen.epoch) = (Some(self.session.role()), self.session.epoch().0);
             self.seen.in_game = self.session.in_game();
+            self.seen.paths = self.session.links().iter().filter_map(|link| link.path).collect();
             self.seen.successor = self.session.lobby().successor;
             seen.send_replace(self.seen.clone());
         }

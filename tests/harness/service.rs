@@ -423,6 +423,21 @@ impl TestSocket {
         }
     }
 
+    /// Waits for the next message, as it was written.
+    ///
+    /// # Panics
+    /// If the socket ends.
+    pub async fn text(&mut self) -> String {
+        loop {
+            let next = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("something comes");
+            match next {
+                Some(Ok(Message::Text(text))) => return text.to_string(),
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => {}
+                end @ (Some(Ok(Message::Close(_)) | Err(_)) | None) => panic!("the socket was closed: {end:?}"),
+            }
+        }
+    }
+
     /// Waits for the next message.
     ///
     /// # Panics

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
+use xtask::network_tools::ensure_network_tools;
 use xtask::postgres::{Postgres, TEST_SERVER};
 
-use crate::api_fuzz;
 use crate::steps::{Steps, cargo, is_there, root, target};
+use crate::{api_fuzz, browser};
 
 /// Builds what the demo and the tests start. The whole workspace, so that nothing is built twice with different features.
 pub(crate) const BUILD: [&str; 4] = ["build", "--workspace", "--bins", "--examples"];
@@ -22,6 +23,8 @@ pub(crate) fn test(filters: &[&str]) -> Result<(), String> {
     }
     // Without it the tests that need it start one each, or fail and say what is missing.
     let postgres = start_postgres(&mut steps);
+    // The same holds for the tests of real networks.
+    find_network_tools(&mut steps);
     let server = postgres.as_ref().map(|server| (TEST_SERVER, server.url("")));
     if is_there(&mut cargo(&["nextest", "--version"])) {
         let mut nextest = cargo(&["nextest", "run", "--workspace", "--all-targets"]);
@@ -36,8 +39,20 @@ pub(crate) fn test(filters: &[&str]) -> Result<(), String> {
         let planted =
             ["test", "-p", "tests", "--features", "planted-bugs", "--test", "planted_bugs", "--", "--nocapture"];
         api_fuzz::test(&mut steps);
+        browser::test(&mut steps);
         steps.run("planted bugs", &mut cargo(&planted));
         steps.run("examples in the documentation", &mut cargo(&["test", "--workspace", "--doc"]));
+    }
+    steps.finish()
+}
+
+/// Builds what browsers play with, and runs only their tests.
+pub(crate) fn test_in_browsers() -> Result<(), String> {
+    need_compilers()?;
+    let mut steps = Steps::default();
+    steps.run("build", &mut cargo(&BUILD));
+    if !steps.last_failed() {
+        browser::test(&mut steps);
     }
     steps.finish()
 }
@@ -53,6 +68,17 @@ fn start_postgres(steps: &mut Steps) -> Option<Postgres> {
     }
     steps.note("Postgres", began, started.is_ok());
     started.ok()
+}
+
+/// What makes networks on this machine, and a TURN server.
+fn find_network_tools(steps: &mut Steps) {
+    println!("── network tools: for the tests in network namespaces");
+    let began = Instant::now();
+    let found = ensure_network_tools();
+    if let Err(error) = &found {
+        println!("{error}");
+    }
+    steps.note("network tools", began, found.is_ok());
 }
 
 /// Formatting, clippy, documentation and dependencies, all without a warning.

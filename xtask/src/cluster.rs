@@ -133,6 +133,47 @@ impl Cluster {
         Ok((service, relay))
     }
 
+    /// As [`Self::service`], in a network namespace of this machine and with these arguments.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub fn service_in<S: AsRef<OsStr>>(&self, namespace: &str, arguments: &[S]) -> Result<Server, ClusterError> {
+        Server::start("lobby-service", within(namespace, &self.command("lobby-service", arguments)), &self.guardian)
+    }
+
+    /// As [`Self::arena`], in a network namespace of this machine.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub fn arena_in<S: AsRef<OsStr>>(
+        &self,
+        namespace: &str,
+        name: &str,
+        service: &str,
+        arguments: &[S],
+    ) -> Result<Process, ClusterError> {
+        let mut command = within(namespace, &self.arena_command(name, service, arguments));
+        command.stdout(Stdio::null()).process_group(0);
+        Process::start(name, command, &self.guardian)
+    }
+
+    /// Starts a program of the system's in a network namespace of this machine, with the cluster's folder as its own.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub fn program_in<S: AsRef<OsStr>>(
+        &self,
+        namespace: &str,
+        program: &str,
+        arguments: &[S],
+    ) -> Result<Process, ClusterError> {
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(&self.folder);
+        let mut command = within(namespace, &command);
+        command.stdout(Stdio::null()).process_group(0);
+        Process::start(program, command, &self.guardian)
+    }
+
     /// Starts any program that says where it listens, as the service does.
     ///
     /// # Errors
@@ -153,8 +194,7 @@ impl Cluster {
         arguments: &[S],
         draws: bool,
     ) -> Result<Process, ClusterError> {
-        let mut command = self.command("examples/arena", arguments);
-        command.args(["--service", &format!("http://{service}"), "--name", name, "--bot", "--until-stdin-ends"]);
+        let mut command = self.arena_command(name, service, arguments);
         if draws {
             command.stdout(Stdio::inherit());
         } else {
@@ -162,6 +202,12 @@ impl Cluster {
             command.stdout(Stdio::null()).process_group(0);
         }
         Process::start(name, command, &self.guardian)
+    }
+
+    fn arena_command<S: AsRef<OsStr>>(&self, name: &str, service: &str, arguments: &[S]) -> Command {
+        let mut command = self.command("examples/arena", arguments);
+        command.args(["--service", &format!("http://{service}"), "--name", name, "--bot", "--until-stdin-ends"]);
+        command
     }
 
     fn command<S: AsRef<OsStr>>(&self, program: &str, arguments: &[S]) -> Command {
@@ -182,6 +228,22 @@ impl Drop for Cluster {
         // A leftover in the folder for temporary files is no reason to fail.
         drop(std::fs::remove_dir_all(&self.folder));
     }
+}
+
+/// The same command, in a network namespace: `ip` becomes the program, so that its process id is the program's.
+fn within(namespace: &str, command: &Command) -> Command {
+    let mut entered = Command::new("ip");
+    entered.args(["netns", "exec", namespace]).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => entered.env(name, value),
+            None => entered.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        entered.current_dir(folder);
+    }
+    entered
 }
 
 /// The first line that comes, read in a thread so that waiting for it can end.

@@ -2,6 +2,7 @@
 
 mod report;
 mod run;
+mod stay;
 
 use std::io::IsTerminal;
 use std::time::Instant;
@@ -16,6 +17,8 @@ use run::Failure;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Options {
     quiet: bool,
+    /// The game stays, to be joined from a browser.
+    stays: bool,
     election_delay_ms: u64,
     runs: u32,
 }
@@ -25,6 +28,9 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
     let options = Options::parse(arguments)?;
     build(options.quiet)?;
     let folder = target().join("debug");
+    if options.stays {
+        return stay::stay(&folder, &options).map_err(|failure| failure.to_string());
+    }
     let mut reports = Vec::new();
     for number in 1..=options.runs {
         let report = match run::play(&folder, &options) {
@@ -42,6 +48,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
             println!("run {number} of {}: {}", options.runs, report.phases());
         } else if !options.quiet {
             println!("{report}");
+            println!("to play         cargo xtask demo --stay keeps such a game running, for you and your browser");
         }
         println!("{}", report.last_line());
         if let Some(what) = report.lost() {
@@ -57,7 +64,7 @@ pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
 
 impl Options {
     fn parse(arguments: &[&str]) -> Result<Self, String> {
-        let mut options = Self { quiet: false, election_delay_ms: 0, runs: 1 };
+        let mut options = Self { quiet: false, stays: false, election_delay_ms: 0, runs: 1 };
         let mut left = arguments.iter();
         while let Some(&argument) = left.next() {
             let mut number = || {
@@ -66,6 +73,7 @@ impl Options {
             };
             match argument {
                 "--quiet" => options.quiet = true,
+                "--stay" => options.stays = true,
                 "--election-delay-ms" => options.election_delay_ms = number()?.into(),
                 "--runs" => options.runs = number()?.max(1),
                 other => return Err(format!("demo does not know {other}")),
@@ -77,7 +85,7 @@ impl Options {
 
     /// Whether a player may draw on the terminal.
     fn draws(&self) -> bool {
-        !self.quiet && std::io::stdout().is_terminal()
+        !self.quiet && !self.stays && std::io::stdout().is_terminal()
     }
 }
 

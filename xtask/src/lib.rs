@@ -4,6 +4,7 @@
 compile_error!("the project's own commands start, stop and kill processes as Unix does: on Windows, use WSL");
 
 pub mod cluster;
+pub mod network_tools;
 pub mod port;
 pub mod postgres;
 pub mod process;

@@ -4,6 +4,7 @@
 
 mod api_fuzz;
 mod bench;
+mod browser;
 mod checks;
 mod demo;
 mod steps;
@@ -15,7 +16,10 @@ usage: cargo xtask COMMAND   (on Linux and macOS; on Windows, in WSL)
 
   demo [--quiet] [--election-delay-ms N] [--runs N]
                   play with five processes, kill the host's, bring it back, and say what became of the game
+  demo --stay [--election-delay-ms N]
+                  play with five processes until you end it, and tell where a browser joins them
   test [FILTER…]  build everything and run all tests, or those whose names contain a filter
+  test browser    only the browser package, and games of browsers with native processes
   lint            formatting, clippy, documentation, licences: everything that must be without a warning
   sim SEED        replay one simulated history and print it
   chaos-store [--kills N] [--seconds N] [--seed N] [--database sqlite|postgres]
@@ -28,6 +32,8 @@ usage: cargo xtask COMMAND   (on Linux and macOS; on Windows, in WSL)
                   measure what snapshots and deltas take, in CPU time and bytes, beside plain zstd, zstd with a dictionary, and a copy
   bench migration [--all] [--row N] [--runs N]
                   measure for how long games of eight processes stand still when their host dies, falls silent or hands over
+  bench links [--quick] [--only cold|round-trips|rates|memory|loss|moves]
+                  measure links through the relay, direct and over WebRTC: how soon, how fast, how much, and how they move
   api-fuzz [--examples N] [--database sqlite|postgres|both|memory] [--seed N]
                   try the API with thousands of requests that its description allows, and others that it does not
   openapi         write openapi/*.json and deploy/understudy.example.toml anew
@@ -42,11 +48,14 @@ fn main() -> ExitCode {
             Ok(())
         }
         ["demo", options @ ..] => demo::run(options),
+        ["test", "browser"] => checks::test_in_browsers(),
         ["test", filters @ ..] => checks::test(filters),
         ["lint"] => checks::lint(),
         ["sim", seed] => checks::simulate(seed),
         ["chaos-store", options @ ..] => checks::chaos_store(options),
-        ["bench", name @ ("lobby" | "hostile" | "snapshot" | "migration"), options @ ..] => bench::bench(name, options),
+        ["bench", name @ ("lobby" | "hostile" | "snapshot" | "migration" | "links"), options @ ..] => {
+            bench::bench(name, options)
+        }
         ["api-fuzz", options @ ..] => api_fuzz::run(options),
         ["openapi"] => checks::openapi(),
         ["ci"] => checks::lint().and_then(|()| checks::test(&[])).and_then(|()| demo::run(&["--quiet"])),

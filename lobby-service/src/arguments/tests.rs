@@ -141,5 +141,14 @@ fn the_check_finds_what_would_keep_the_service_from_starting() {
     );
     assert!(problems(&["--key-file", &key, "--log", "=,="])[0].starts_with("log: "));
     assert!(problems(&["--key-file", &write("no-key", "x")])[0].starts_with("key-file: "));
+    let turn = ["--key-file", &key, "--turn-url", "turn:turn.example:3478,turns:turn.example:443?transport=tcp"];
+    assert!(problems(&turn)[0].starts_with("turn-url: it needs the servers' secret"));
+    let secret = write("turn-secret", "hush\n");
+    assert_eq!(problems(&[&turn[..], &["--turn-secret-file", &secret]].concat()), [""; 0]);
+    assert!(
+        problems(&[&turn[..], &["--turn-secret-file", &path("none")]].concat())[0].starts_with("turn-secret-file: ")
+    );
+    assert!(refusal("turn-url = 'turn.example'", &[]).contains("a TURN server is turn:HOST:PORT"));
+    assert!(refusal("turn-credential-life-s = 1", &[]).contains("60 to 86400 seconds"));
     assert!(!Path::new(&key).exists(), "nothing is made by a check");
 }

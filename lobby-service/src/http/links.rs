@@ -44,6 +44,7 @@ const OF_SEAT: &[Next] = &[
     ("election", &[ID], &[]),
     ("relay_token", &[ID], &[]),
     ("host_grant", &[ID], &[EPOCH]),
+    ("ice_servers", &[ID], &[]),
     ("ticket", &[ID], &[]),
 ];
 

@@ -35,6 +35,9 @@ macro_rules! with_profile {
             /// Where it can be reached without the relay: an IP address and a port.
             #[schema(value_type = Option<protocol::schema::SocketAddress>)]
             direct_address: Option<String>,
+            /// It runs in a browser: WebRTC is the only way to it.
+            #[serde(default)]
+            browser: bool,
             /// What it tells of itself.
             #[serde(default)]
             #[schema(value_type = protocol::schema::MemberData)]
@@ -52,6 +55,7 @@ macro_rules! with_profile {
                     build_id: std::mem::take(&mut self.build_id),
                     can_host: self.can_host,
                     direct_address: self.direct_address.take(),
+                    browser: self.browser,
                     data: super::member::set(std::mem::take(&mut self.member_data)),
                     secret: self.reconnect_secret.map(|super::member::Secret(secret)| secret),
                 }

@@ -13,7 +13,7 @@ use super::extract::{Body, Caller, LobbyPath};
 use super::member::{Seat, Secret};
 use super::parameters;
 use crate::error::Problem;
-use crate::service::{Error, Service};
+use crate::service::{Error, Returning, Service};
 
 /// What takes a seat again.
 #[derive(Deserialize, ToSchema)]
@@ -29,6 +29,9 @@ pub(super) struct Reconnect {
     /// Where that can be reached without the relay: an IP address and a port.
     #[schema(value_type = Option<protocol::schema::SocketAddress>)]
     direct_address: Option<String>,
+    /// It runs in a browser: WebRTC is the only way to it.
+    #[serde(default)]
+    browser: bool,
 }
 
 /// Take one's seat again.
@@ -47,11 +50,12 @@ pub(super) async fn reconnect(
     LobbyPath(id): LobbyPath,
     Body(body): Body<Reconnect>,
 ) -> Result<Json<Seat>, Problem> {
-    let Reconnect { reconnect_secret: Secret(secret), next_secret, peer_key, direct_address } = body;
+    let Reconnect { reconnect_secret: Secret(secret), next_secret, peer_key, direct_address, browser } = body;
     let next = next_secret.map(|Secret(secret)| secret);
     let failures = service.limiter.failures();
     failures.check_seat(id, player)?;
-    let joined = service.reconnect(player, id, secret, next, peer_key, direct_address).await;
+    let returning = Returning { secret, next, peer_key, direct_address, browser };
+    let joined = service.reconnect(player, id, returning).await;
     if let Err(Error::Rejected(Rejection::WrongSecret)) = joined {
         failures.record_seat(id, player);
     }

@@ -63,6 +63,7 @@ const REFUSALS: &[(&str, &[&[E]])] = &[
     ("election", &[&[E::NotFound]]),
     ("relay_token", &[&[E::NotFound, E::LobbyClosed]]),
     ("host_grant", &[&[E::NotFound, E::NotHost, E::StaleEpoch, E::LobbyClosed]]),
+    ("ice_servers", &[&[E::NotFound, E::LobbyClosed]]),
     ("events", &[&[E::Malformed, E::NotFound, E::Unavailable]]),
     ("ticket", &[&[E::NotFound]]),
     ("keys", &[]),

@@ -76,7 +76,7 @@ classes! {
     Events = "events", "player", 5 / 1, 20, "event sockets opened, and tickets for them";
     Upload = "snapshot-upload", "player", 40 / 1, 40, "snapshots and deltas stored";
     Download = "snapshot-download", "player", 5 / 1, 20, "snapshots fetched";
-    Migration = "migration", "player", 20 / 1, 50, "ready, transfer, hand-over, relay tokens, host grants";
+    Migration = "migration", "player", 20 / 1, 50, "ready, transfer, hand-over, relay tokens, host grants, ICE servers";
     JoinFailuresAddress = "join-failures-address", "address", 5 / 60, 5, "wrong join codes and passwords";
     JoinFailuresPlayer = "join-failures-player", "player", 10 / 600, 10, "wrong join codes and passwords";
     JoinFailures = "join-failures", "everybody", 20 / 1, 20, "wrong join codes and passwords";
@@ -127,6 +127,7 @@ impl Class {
             ("POST", "/v1/lobbies/{id}/ready" | "/v1/lobbies/{id}/transfer") => Self::Migration,
             ("POST", "/v1/lobbies/{id}/hand-over") => Self::Migration,
             ("POST", "/v1/lobbies/{id}/relay-token" | "/v1/lobbies/{id}/host-grant") => Self::Migration,
+            ("POST", "/v1/lobbies/{id}/ice-servers") => Self::Migration,
             _ => return None,
         })
     }

@@ -11,7 +11,7 @@ pub(crate) struct Rate {
 
 impl Rate {
     /// `None` if there is no limit; a burst holds one at least.
-    pub(super) fn new(per_s: u32, burst: u32) -> Option<Self> {
+    pub(crate) fn new(per_s: u32, burst: u32) -> Option<Self> {
         (per_s > 0).then(|| Self { per_s: per_s.into(), burst: burst.max(1).into() })
     }
 }
@@ -39,6 +39,11 @@ impl Bucket {
             self.left -= 1.0;
         }
         is_left
+    }
+
+    /// What was taken last does not count.
+    pub(crate) const fn give_back(&mut self, rate: Rate) {
+        self.left = (self.left + 1.0).min(rate.burst);
     }
 }
 

@@ -1,5 +1,7 @@
 //! The limit of open files: each connection needs one.
 
+use protocol::limits::RELAY_WEBSOCKETS_MAX;
+
 /// Files that are open beside connections: the database, the log, the relay, and some to spare.
 const OTHERS: usize = 256;
 
@@ -9,7 +11,8 @@ pub(super) fn make_room_for(connections: usize) -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     let limit = getrlimit(Resource::Nofile);
-    let needed = (connections + OTHERS) as u64;
+    // Where there are too few for all, the relay of this process has to do without WebSockets.
+    let needed = (connections + OTHERS + RELAY_WEBSOCKETS_MAX) as u64;
     let allowed = limit.maximum.map_or(needed, |maximum| maximum.min(needed));
     let files = match limit.current {
         Some(current) if current < allowed => {

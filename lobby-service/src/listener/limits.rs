@@ -53,7 +53,8 @@ pub struct ListenerLimits {
     #[arg(long, env = "UNDERSTUDY_SOCKETS_PER_S_MAX", default_value_t = DEFAULT.sockets_per_s_max)]
     pub sockets_per_s_max: u32,
     /// Messages in a second from one event socket, pings and pongs included; 0 for any number. Above it the socket is closed with
-    /// 1008. A peer sends two or three.
+    /// 1008. A peer sends two or three. Signals between members have a rate of their own, since a host answers all guests at once; what
+    /// is beyond that counts here.
     #[arg(long, env = "UNDERSTUDY_SOCKET_MESSAGES_PER_S_MAX", default_value_t = DEFAULT.socket_messages_per_s_max)]
     pub socket_messages_per_s_max: u32,
     /// Messages from one event socket at once, after a pause.

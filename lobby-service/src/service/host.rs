@@ -5,9 +5,11 @@ use std::time::Instant;
 
 use protocol::error::Rejection;
 use protocol::id::{HostEpoch, LobbyId, PlayerId};
+use protocol::limits;
 use protocol::lobby::{Command, Lobby};
 
 use super::{Error, Service};
+use crate::auth::TurnPass;
 use crate::clock::wall;
 use crate::relays::GONE_KEPT;
 
@@ -25,6 +27,22 @@ impl std::fmt::Debug for RelayPass {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RelayPass").field("relays", &self.relays).finish_non_exhaustive()
     }
+}
+
+/// Relays that members are told as STUN servers: one will do, and each more costs a browser time.
+const STUN_SERVERS_MAX: usize = 2;
+
+/// What a member makes WebRTC links with.
+#[derive(Debug, Clone)]
+pub struct Ice {
+    /// UDP addresses of relays, which answer STUN's binding requests.
+    pub stun: Vec<String>,
+    /// The TURN servers, if there are any.
+    pub turn: Option<TurnPass>,
+    /// Nobody is to learn another's address.
+    pub relay_only: bool,
+    /// Seconds for which this is good.
+    pub life_s: u64,
 }
 
 impl Service {
@@ -49,6 +67,24 @@ impl Service {
         let relays = self.meeting(lobby).await?;
         let token = self.auth.relay_token(player, id, connection, wall()).map_err(Error::Sign)?;
         Ok(RelayPass { relays, token })
+    }
+
+    /// Servers for a member's WebRTC links.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for others; [`Rejection::Closed`]; the store's.
+    pub async fn ice(self: &Arc<Self>, player: PlayerId, id: LobbyId) -> Result<Ice, Error> {
+        let (lobby, _) = self.lobby_of(id, player).await?;
+        if lobby.is_closed() {
+            return Err(Rejection::Closed.into());
+        }
+        let relay_only = lobby.settings().relay_only;
+        // Whoever may not tell its address need not know it.
+        let mut stun = if relay_only { Vec::new() } else { self.meeting(lobby).await? };
+        stun.truncate(STUN_SERVERS_MAX);
+        let turn = self.auth.turn_pass(player, wall());
+        let life_s = turn.as_ref().map_or(limits::TURN_CREDENTIAL_LIFE.as_secs(), |pass| pass.life_s);
+        Ok(Ice { stun, turn, relay_only, life_s })
     }
 
     /// The relays, first the one where the lobby's members meet. If they have none yet, or it is gone, the lobby is given one.

@@ -36,10 +36,27 @@ pub struct Profile {
     pub can_host: bool,
     /// Where it can be reached without the relay.
     pub direct_address: Option<String>,
+    /// It runs in a browser: WebRTC is the only way to it.
+    pub browser: bool,
     /// What it tells of itself.
     pub data: DataPatch,
     /// What is to take its seat again; without one the service draws it.
     pub secret: Option<ReconnectSecret>,
+}
+
+/// What another process of a player brings to take its seat again.
+#[derive(Debug, Clone)]
+pub struct Returning {
+    /// What came with the seat.
+    pub secret: ReconnectSecret,
+    /// What is to take it the next time; without one the service draws it.
+    pub next: Option<ReconnectSecret>,
+    /// The certificate of the process.
+    pub peer_key: PeerKey,
+    /// Where it can be reached without the relay.
+    pub direct_address: Option<String>,
+    /// It runs in a browser: WebRTC is the only way to it.
+    pub browser: bool,
 }
 
 /// What takes a seat again: 256 bits, which only its owner has. What is kept is a hash of it.
@@ -406,11 +423,9 @@ impl Service {
         self: &Arc<Self>,
         player: PlayerId,
         id: LobbyId,
-        secret: ReconnectSecret,
-        next: Option<ReconnectSecret>,
-        peer_key: PeerKey,
-        direct_address: Option<String>,
+        returning: Returning,
     ) -> Result<Joined, Error> {
+        let Returning { secret, next, peer_key, direct_address, browser } = returning;
         let next = next.unwrap_or_else(ReconnectSecret::draw);
         let returning = Return {
             player,
@@ -418,6 +433,7 @@ impl Service {
             next: next.hash(),
             peer_key,
             direct_address,
+            browser,
             holder: self.leases.instance(),
         };
         let wrong = |error| if matches!(error, Error::NotFound) { Rejection::WrongSecret.into() } else { error };
@@ -426,13 +442,13 @@ impl Service {
     }
 
     async fn newcomer(&self, player: PlayerId, admission: Admission, profile: Profile) -> Result<Newcomer, Error> {
-        let Profile { name, peer_key, build_id, can_host, direct_address, data, secret: _ } = profile;
+        let Profile { name, peer_key, build_id, can_host, direct_address, browser, data, secret: _ } = profile;
         let name = match name {
             Some(name) => name,
             None => self.name_of(player).await?,
         };
         let new = Newcomer::new(player, peer_key, self.leases.instance());
-        Ok(Newcomer { name, build_id, can_host, direct_address, data, admission, ..new })
+        Ok(Newcomer { name, build_id, can_host, direct_address, browser, data, admission, ..new })
     }
 
     /// What a player called itself when it signed in.

@@ -12,7 +12,8 @@ use super::commands::Applied;
 use super::{Error, Service};
 use crate::clock::wall;
 use crate::events::Subscription;
-use crate::presence::Signals;
+use crate::presence::{Notices, Opened};
+use crate::signalling::Mailbox;
 
 /// An open socket in its seat. When it is dropped, the seat's lobby has lost its member, unless a newer socket is there.
 #[derive(Debug)]
@@ -21,7 +22,10 @@ pub(crate) struct SeatSocket {
     pub(crate) seat: Seat,
     pub(crate) player: PlayerId,
     id: SocketId,
-    pub(crate) signals: watch::Receiver<Signals>,
+    /// The process at its other end.
+    pub(crate) peer_key: PeerKey,
+    pub(crate) notices: watch::Receiver<Notices>,
+    pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) news: Subscription,
     /// The service sent the client away: its member has a term to come back.
     pub(crate) is_sent_away: bool,
@@ -77,13 +81,14 @@ impl Service {
         let connection = self.seat_of(id, player).await?;
         let seat = (id, connection);
         // Before the lobby is told: a loss that was noticed earlier is moot then.
-        let (socket, signals) = self.leases.opened(seat, peer_key);
+        let Opened { socket, notices, mailbox } = self.leases.opened(seat, peer_key);
         let holder = self.leases.instance();
         let refused = match self.ask(id, Command::Connect { connection, player, peer_key, holder }, true).await {
             Ok(Applied { lobby, news: Some(news) }) => {
                 let (service, lobby) = (Arc::clone(self), Some(lobby));
+                let (id, is_sent_away) = (socket, false);
                 let socket =
-                    SeatSocket { service, seat, player, id: socket, signals, news, is_sent_away: false, lobby };
+                    SeatSocket { service, seat, player, id, peer_key, notices, mailbox, news, is_sent_away, lobby };
                 // One that came before the service stopped was told so; this one came after.
                 return if self.is_stopping() { Err(Error::Busy) } else { Ok(socket) };
             }

@@ -18,7 +18,7 @@ impl Service {
     /// A member says something on its socket. Returns false for what has no place there.
     pub(crate) fn told_by_member(self: &Arc<Self>, (lobby, from): Seat, message: ClientMessage) -> bool {
         let said = match message {
-            ClientMessage::Hello { .. } => return false,
+            ClientMessage::Hello { .. } | ClientMessage::Signal { .. } => return false,
             ClientMessage::Report { epoch, hears_host } => Said::Report { lobby, from, epoch, hears_host },
             ClientMessage::Hears { epoch, guests } => Said::Hears { lobby, from, epoch, guests },
         };

@@ -150,9 +150,9 @@ async fn a_member_that_moves_to_another_instance_is_let_go_by_the_first_and_lost
     let host = newcomer(1);
     let mut here = first.open_socket(host.player, id, host.peer_key).await.unwrap();
     let there = second.open_socket(host.player, id, host.peer_key).await.unwrap();
-    assert!(!here.signals.has_changed().unwrap());
+    assert!(!here.notices.has_changed().unwrap());
     first.look_again(id).await.unwrap();
-    assert_eq!(here.signals.borrow_and_update().close, Some(CloseReason::Replaced));
+    assert_eq!(here.notices.borrow_and_update().close, Some(CloseReason::Replaced));
     drop(here);
     first.execute(id, Command::Due).await.unwrap();
     assert!(store.load(id).await.unwrap().unwrap().0.is_connected(ConnectionId(0)));
@@ -165,7 +165,7 @@ async fn a_member_that_moves_to_another_instance_is_let_go_by_the_first_and_lost
     // There and back again, and the first one still has the socket of before and has not heard that the member had gone.
     let there = second.open_socket(host.player, id, host.peer_key).await.unwrap();
     let again = first.open_socket(host.player, id, host.peer_key).await.unwrap();
-    assert_eq!(again.signals.borrow().close, None, "what the lobby said was said of an earlier socket");
+    assert_eq!(again.notices.borrow().close, None, "what the lobby said was said of an earlier socket");
     assert_eq!(store.load(id).await.unwrap().unwrap().0.holder_of(ConnectionId(0)), Some(first.leases.instance()));
     drop((back, there, again));
 }

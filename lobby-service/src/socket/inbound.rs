@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use axum::extract::ws::{Message, WebSocket};
+use protocol::limits;
 use protocol::message::CloseReason;
 use tokio_tungstenite::tungstenite;
 
@@ -12,13 +13,13 @@ use crate::listener::bucket::{Bucket, Rate};
 /// A socket, and how often its client may still say something.
 pub(crate) struct Inbound {
     socket: WebSocket,
-    messages: Option<(Rate, Bucket)>,
+    allowance: Option<Allowance>,
 }
 
 impl Inbound {
     /// Without a rate the client may say as much as it likes.
     pub(crate) fn new(socket: WebSocket, rate: Option<Rate>) -> Self {
-        Self { socket, messages: rate.map(|rate| (rate, Bucket::new(rate, Instant::now()))) }
+        Self { socket, allowance: rate.and_then(|rate| Allowance::new(rate, Instant::now())) }
     }
 
     /// The next message; pings, which are answered, count as well.
@@ -37,6 +38,11 @@ impl Inbound {
         }
     }
 
+    /// The message that came last is a signal. Returns false for one too many.
+    pub(super) fn counts_as_signal(&mut self) -> bool {
+        self.allowance.as_mut().is_none_or(|allowance| allowance.counts_as_signal(Instant::now()))
+    }
+
     pub(super) async fn send(&mut self, message: Message) -> Result<(), axum::Error> {
         self.socket.send(message).await
     }
@@ -47,6 +53,73 @@ impl Inbound {
     }
 
     fn may_say_more(&mut self) -> bool {
-        self.messages.as_mut().is_none_or(|(rate, bucket)| bucket.take(*rate, Instant::now()))
+        self.allowance.as_mut().is_none_or(|allowance| allowance.take(Instant::now()))
+    }
+}
+
+/// What a client may still say. Signals have a rate of their own, since a host answers all its guests at once; whatever is beyond that
+/// counts as a message like any other.
+#[derive(Debug)]
+struct Allowance {
+    messages: (Rate, Bucket),
+    signals: (Rate, Bucket),
+}
+
+impl Allowance {
+    fn new(rate: Rate, now: Instant) -> Option<Self> {
+        let full = |rate: Rate| (rate, Bucket::new(rate, now));
+        let signals = Rate::new(limits::SIGNALS_PER_S, limits::SIGNALS_BURST)?;
+        Some(Self { messages: full(rate), signals: full(signals) })
+    }
+
+    /// Whether another message may come.
+    fn take(&mut self, now: Instant) -> bool {
+        let (rate, bucket) = &mut self.messages;
+        bucket.take(*rate, now)
+    }
+
+    /// Whether the message that was taken last, a signal, is within the rate of signals; if so, it counts only there.
+    fn counts_as_signal(&mut self, now: Instant) -> bool {
+        let (rate, bucket) = &mut self.signals;
+        let is_within = bucket.take(*rate, now);
+        if is_within {
+            self.messages.1.give_back(self.messages.0);
+        }
+        is_within
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn allowance(now: Instant) -> Allowance {
+        Allowance::new(Rate::new(50, 100).unwrap(), now).unwrap()
+    }
+
+    #[test]
+    fn a_host_answers_the_largest_crowd_at_once_and_goes_on_to_report() {
+        let now = Instant::now();
+        let mut host = allowance(now);
+        assert!((0..4 * limits::MEMBERS_MAX).all(|_| host.take(now) && host.counts_as_signal(now)));
+        assert!((0..100).all(|_| host.take(now)), "signals have taken nothing of the other messages");
+        assert!(!host.take(now));
+    }
+
+    #[test]
+    fn signals_beyond_their_rate_count_as_messages_and_a_flood_of_them_ends() {
+        let start = Instant::now();
+        let mut flood = allowance(start);
+        let mut said = 0;
+        while flood.take(start) {
+            said += 1;
+            assert_eq!(flood.counts_as_signal(start), said <= limits::SIGNALS_BURST);
+        }
+        assert_eq!(said, limits::SIGNALS_BURST + 100);
+        let later = start + Duration::from_secs(1);
+        let signals = (0..1000).take_while(|_| flood.take(later) && flood.counts_as_signal(later)).count();
+        assert_eq!(signals, limits::SIGNALS_PER_S as usize);
     }
 }

@@ -15,6 +15,8 @@ mod status;
 mod stored;
 mod story;
 mod trace;
+#[cfg(test)]
+mod vectors;
 mod view;
 mod wait;
 mod world;

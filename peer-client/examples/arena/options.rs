@@ -55,6 +55,12 @@ pub(crate) struct Options {
     /// Listen here for other players, and do without the relay where they do too. Port 0 takes a free one.
     #[arg(long)]
     direct: Option<SocketAddr>,
+    /// How other players are reached, where they do not listen.
+    #[arg(long, value_enum, default_value_t = PathName::Auto, conflicts_with = "direct")]
+    path: PathName,
+    /// In a new lobby, nobody learns another player's address.
+    #[arg(long)]
+    relay_only: bool,
     /// Take this long to restore the game, in milliseconds: a game that is slow to load.
     #[arg(long, default_value_t = 0)]
     restore_delay_ms: u64,
@@ -91,6 +97,14 @@ enum StrategyName {
     Snapshot,
 }
 
+/// [`Path`], as it is written here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PathName {
+    Auto,
+    Relay,
+    WebRtc,
+}
+
 /// How the player comes to its seat.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
@@ -118,6 +132,12 @@ impl Options {
         }
         if let Some(listen) = self.direct {
             builder = builder.path(Path::Direct { listen });
+        } else {
+            builder = builder.path(match self.path {
+                PathName::Auto => Path::Auto,
+                PathName::Relay => Path::Relay,
+                PathName::WebRtc => Path::WebRtc,
+            });
         }
         if let Some(interval) = self.snapshot_interval_ms {
             builder = builder.snapshot_interval(Duration::from_millis(interval));
@@ -135,6 +155,7 @@ impl Options {
             election_delay_ms: self.election_delay_ms.unwrap_or(defaults.election_delay_ms),
             removal_delay_ms: self.removal_delay_ms.unwrap_or(defaults.removal_delay_ms),
             ready_timeout_ms: self.ready_timeout_ms.unwrap_or(defaults.ready_timeout_ms),
+            relay_only: self.relay_only,
             ..defaults
         };
         LobbyOptions { name: self.lobby_name.clone(), settings }

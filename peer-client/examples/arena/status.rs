@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use peer_client::Role;
+use peer_client::{LinkPath, LinkReport, Role};
 use serde_json::{Value, json};
 
 use crate::game::{Game, role_name};
@@ -63,11 +63,24 @@ pub(crate) fn write(game: &Game) -> io::Result<()> {
         "receipts": customer.newest,
         "receipts_lost": customer.lost,
         "receipts_twice": customer.twice,
+        "links": session.links().iter().map(link).collect::<Vec<_>>(),
     });
+    let to_host = session.links().into_iter().find(|link| Some(link.peer) == session.host() && link.in_game);
+    status["path"] = json!(to_host.and_then(|link| link.path).map(LinkPath::name));
     if session.role() == Role::Host {
         add_bank(&mut status, game);
     }
     trace::write("status", status)
+}
+
+fn link(link: &LinkReport) -> Value {
+    json!({
+        "peer": link.peer,
+        "path": link.path.map(LinkPath::name),
+        "round_trip_us": link.round_trip.map(|time| time.as_micros()),
+        "in_game": link.in_game,
+        "spare": link.spare.map(LinkPath::name),
+    })
 }
 
 /// What only a host knows: what it sent to its successor, the totals, and the newest operation of each account.

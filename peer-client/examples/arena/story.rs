@@ -89,6 +89,7 @@ fn sentence(event: &Event, lobby: &LobbyView) -> Option<String> {
         Event::ReconnectedToHost { host, .. } => format!("heard from {} again", of(host)),
         Event::RefusedByHost { host, reason } => format!("{} does not let us in: {reason}", of(host)),
         Event::DisconnectedFromHost { host } => format!("nothing heard from {}", of(host)),
+        Event::PathChanged { peer, path, .. } => format!("reaches {} by {}", of(peer), path.name()),
         Event::HostShutDown { host } => format!("{} says goodbye", of(host)),
         Event::BecameHost { epoch } => format!("this player is host, epoch {epoch}"),
         Event::Demoted { epoch } => format!("this player is host no more, epoch {epoch} counts"),

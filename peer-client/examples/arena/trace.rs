@@ -42,6 +42,9 @@ pub(crate) fn event(event: &Event) -> Value {
         Event::ReconnectedToHost { host } => peer("reconnected_to_host", "host", host),
         Event::RefusedByHost { host, reason } => json!({"name": "refused_by_host", "host": host, "reason": reason}),
         Event::DisconnectedFromHost { host } => peer("disconnected_from_host", "host", host),
+        Event::PathChanged { peer, path, took } => {
+            json!({"name": "path_changed", "peer": peer, "path": path.name(), "took_us": took.as_micros()})
+        }
         Event::HostShutDown { host } => peer("host_shut_down", "host", host),
         Event::BecameHost { epoch } => json!({"name": "became_host", "epoch": epoch}),
         Event::Demoted { epoch } => json!({"name": "demoted", "epoch": epoch}),

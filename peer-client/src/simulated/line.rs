@@ -22,6 +22,8 @@ const UNDER_WAY_MAX: usize = 16 * 1024;
 pub(crate) struct Line {
     control: NetworkControl,
     under_way: Arc<UnderWay>,
+    /// It leads straight to other machines, not to the relay.
+    is_straight: bool,
 }
 
 #[derive(Debug, Default)]
@@ -60,7 +62,14 @@ impl Line {
     pub(crate) fn new(socket: UdpSocket, control: NetworkControl) -> Self {
         let under_way = Arc::new(UnderWay::default());
         tokio::spawn(deliver(socket, control.clone(), under_way.clone()));
-        Self { control, under_way }
+        Self { control, under_way, is_straight: false }
+    }
+
+    /// The same for one that leads straight to other machines.
+    pub(crate) fn straight(socket: UdpSocket, control: NetworkControl) -> Self {
+        let mut line = Self::new(socket, control);
+        line.is_straight = true;
+        line
     }
 
     /// Sends a datagram, to whatever fate.
@@ -90,7 +99,7 @@ impl Line {
     }
 
     fn is_cut(&self) -> bool {
-        self.control.is_partitioned()
+        self.control.is_partitioned() || self.is_straight && self.control.is_straight_cut()
     }
 }
 

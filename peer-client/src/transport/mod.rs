@@ -1,9 +1,12 @@
-//! Links between peers: QUIC over one UDP socket, through the relay or straight.
+//! Links between peers: QUIC over one UDP socket, through the relay or straight, and WebRTC.
 
+pub(crate) mod link;
 pub(crate) mod quic;
 pub(crate) mod relay;
 pub(crate) mod socket;
 pub(crate) mod tls;
+pub(crate) mod web_socket;
+pub(crate) mod webrtc;
 
 /// Bytes of a datagram on a link: what QUIC leaves of 1,200 on any path.
 pub(crate) const DATAGRAM_BYTES_MAX: usize = 1150;

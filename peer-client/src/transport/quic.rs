@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use protocol::id::PeerKey;
-use quinn::{Endpoint, EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
+use quinn::{Endpoint, EndpointConfig, IdleTimeout, RecvStream, SendStream, TokioRuntime, TransportConfig, VarInt};
 use rustls::pki_types::CertificateDer;
 
-use super::socket::PeerSocket;
+use super::link::{Link, LinkError, LinkPath, LinkStream};
+use super::socket::{Carrier, PeerSocket, is_relayed};
 use super::tls::{self, SessionKey};
 use crate::error::Error;
 
@@ -30,32 +31,12 @@ const RECEIVE_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Bytes read from a stream at once.
 const CHUNK_BYTES_MAX: usize = 64 * 1024;
 
-/// Why a link is not, or no longer, there.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum LinkError {
-    #[error("it could not be dialled: {0}")]
-    Dial(String),
-    #[error("the peer did not answer in time")]
-    TimedOut,
-    #[error("the peer closed its stream")]
-    Finished,
-    #[error("the link is down: {0}")]
-    Down(String),
-    #[error("the peer's frame is larger than is allowed")]
-    TooLarge,
-}
-
-impl From<quinn::ConnectionError> for LinkError {
-    fn from(error: quinn::ConnectionError) -> Self {
-        Self::Down(error.to_string())
-    }
-}
-
 /// This peer's end of all its links.
 pub(crate) struct Transport {
     endpoint: Endpoint,
     key: SessionKey,
     config: Arc<TransportConfig>,
+    socket: Arc<PeerSocket>,
 }
 
 impl Transport {
@@ -64,10 +45,14 @@ impl Transport {
         let config = Arc::new(transport_config());
         let mut server = quinn::ServerConfig::with_crypto(Arc::new(key.server_config()?));
         server.transport_config(config.clone());
-        let endpoint =
-            Endpoint::new_with_abstract_socket(EndpointConfig::default(), Some(server), socket, Arc::new(TokioRuntime))
-                .map_err(Error::Socket)?;
-        Ok(Self { endpoint, key, config })
+        let endpoint = Endpoint::new_with_abstract_socket(
+            EndpointConfig::default(),
+            Some(server),
+            socket.clone(),
+            Arc::new(TokioRuntime),
+        )
+        .map_err(Error::Socket)?;
+        Ok(Self { endpoint, key, config, socket })
     }
 
     /// Opens a link to the peer at an address, whose certificate must have this fingerprint.
@@ -81,15 +66,15 @@ impl Transport {
             .map_err(|error| LinkError::Dial(error.to_string()))?;
         let opened = async {
             let connection = connecting.await?;
-            let (send, receive) = connection.open_bi().await?;
-            Ok((Link { connection }, LinkStream { send, receive: FrameReader::new(receive) }))
+            let streams = connection.open_bi().await?;
+            Ok((Link::Quic(QuicLink { connection, socket: self.socket.clone() }), LinkStream::quic(streams)))
         };
         tokio::time::timeout(DIAL_TIMEOUT, opened).await.map_err(|_| LinkError::TimedOut)?
     }
 
     /// The next peer that dials; `None`: the endpoint is closed.
     pub(crate) async fn accept(&self) -> Option<Arrival> {
-        Some(Arrival(self.endpoint.accept().await?))
+        Some(Arrival { incoming: self.endpoint.accept().await?, socket: self.socket.clone() })
     }
 }
 
@@ -119,143 +104,111 @@ fn transport_config() -> TransportConfig {
 }
 
 /// A peer that dials.
-pub(crate) struct Arrival(quinn::Incoming);
+pub(crate) struct Arrival {
+    incoming: quinn::Incoming,
+    socket: Arc<PeerSocket>,
+}
 
 impl Arrival {
     /// Sends it away at once: too many are on their way in.
     pub(crate) fn refuse(self) {
-        self.0.refuse();
+        self.incoming.refuse();
     }
 
     /// Finishes the handshake. The fingerprint is of the certificate whose key the peer has proven to hold.
     pub(crate) async fn finish(self) -> Result<(Link, PeerKey), LinkError> {
-        let connecting = self.0.accept()?;
+        let connecting = self.incoming.accept()?;
         let connection = tokio::time::timeout(DIAL_TIMEOUT, connecting).await.map_err(|_| LinkError::TimedOut)??;
         let peer_key = connection
             .peer_identity()
             .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok())
             .and_then(|chain| chain.first().map(tls::fingerprint))
             .ok_or_else(|| LinkError::Down("the peer showed no certificate".to_owned()))?;
-        Ok((Link { connection }, peer_key))
+        Ok((Link::Quic(QuicLink { connection, socket: self.socket }), peer_key))
     }
 }
 
-/// A connection to a peer.
+/// A QUIC connection to a peer.
 #[derive(Debug, Clone)]
-pub(crate) struct Link {
+pub(crate) struct QuicLink {
     connection: quinn::Connection,
+    socket: Arc<PeerSocket>,
 }
 
-impl Link {
-    /// The stream that the dialing side opens.
-    pub(crate) async fn stream(&self) -> Result<LinkStream, LinkError> {
+impl QuicLink {
+    /// Waits for the stream that the dialing side opens.
+    pub(super) async fn stream(&self) -> Result<(SendStream, RecvStream), LinkError> {
         let accepted = tokio::time::timeout(DIAL_TIMEOUT, self.connection.accept_bi());
-        let (send, receive) = accepted.await.map_err(|_| LinkError::TimedOut)??;
-        Ok(LinkStream { send, receive: FrameReader::new(receive) })
+        Ok(accepted.await.map_err(|_| LinkError::TimedOut)??)
     }
 
-    /// Opens the stream for states, on which the game's messages do not wait.
-    pub(crate) async fn open_states(&self) -> Result<FrameWriter, LinkError> {
+    /// Opens the stream for states.
+    pub(super) async fn open_states(&self) -> Result<SendStream, LinkError> {
         let stream = self.connection.open_uni().await?;
         // The other stream goes first.
         let _ = stream.set_priority(-1);
-        Ok(FrameWriter(stream))
+        Ok(stream)
     }
 
     /// Waits for the stream of states that the other side opens.
-    pub(crate) async fn accept_states(&self) -> Result<FrameReader, LinkError> {
-        Ok(FrameReader::new(self.connection.accept_uni().await?))
+    pub(super) async fn accept_states(&self) -> Result<RecvStream, LinkError> {
+        Ok(self.connection.accept_uni().await?)
     }
 
-    /// Sends a datagram. Where too many wait, the oldest is dropped; on a link that is down it is lost, as any datagram may be.
-    pub(crate) fn send_datagram(&self, datagram: Vec<u8>) {
-        if let Err(error) = self.connection.send_datagram(datagram.into()) {
+    /// Sends a datagram, or loses it.
+    pub(super) fn send_datagram(&self, datagram: Bytes) {
+        if let Err(error) = self.connection.send_datagram(datagram) {
             tracing::trace!(%error, "a datagram was not sent");
         }
     }
 
     /// The next datagram.
-    pub(crate) async fn datagram(&self) -> Result<Bytes, LinkError> {
+    pub(super) async fn datagram(&self) -> Result<Bytes, LinkError> {
         Ok(self.connection.read_datagram().await?)
     }
 
     /// As it is measured now.
-    pub(crate) fn round_trip(&self) -> Duration {
+    pub(super) fn round_trip(&self) -> Duration {
         self.connection.rtt()
     }
 
+    /// Through the relay or straight: the address of the peer tells.
+    pub(super) fn path(&self) -> LinkPath {
+        match (is_relayed(self.connection.remote_address()), self.socket.carrier()) {
+            (false, _) => LinkPath::Direct,
+            (true, Carrier::Udp) => LinkPath::Relay,
+            (true, Carrier::WebSocket) => LinkPath::RelayWebSocket,
+        }
+    }
+
     /// Waits until it is down.
-    pub(crate) async fn closed(&self) {
+    pub(super) async fn closed(&self) {
         self.connection.closed().await;
     }
 
     /// Closes it, with whatever is under way.
-    pub(crate) fn close(&self) {
+    pub(super) fn close(&self) {
         self.connection.close(VarInt::from_u32(0), b"");
     }
 }
 
-/// The stream of a link.
-pub(crate) struct LinkStream {
-    send: quinn::SendStream,
-    pub(crate) receive: FrameReader,
+/// Writes what is there, as far as the peer takes it.
+pub(super) async fn write(stream: &mut SendStream, chunks: &mut [Bytes]) -> Result<(), LinkError> {
+    stream.write_all_chunks(chunks).await.map_err(|error| LinkError::Down(error.to_string()))
 }
 
-impl LinkStream {
-    pub(crate) fn split(self) -> (FrameWriter, FrameReader) {
-        (FrameWriter(self.send), self.receive)
-    }
-}
-
-/// Writes frames, each after its length.
-pub(crate) struct FrameWriter(quinn::SendStream);
-
-impl FrameWriter {
-    /// Writes what is there, as far as the peer takes it; returns when all of it is on its way.
-    pub(crate) async fn write(&mut self, chunks: &mut [Bytes]) -> Result<(), LinkError> {
-        self.0.write_all_chunks(chunks).await.map_err(|error| LinkError::Down(error.to_string()))
-    }
-
-    /// Ends the stream; returns when the peer has all of it.
-    pub(crate) async fn finish(mut self) {
-        // Closed already: then there is nothing to wait for.
-        if self.0.finish().is_ok() {
-            let _ = self.0.stopped().await;
-        }
+/// Ends the stream; returns when the peer has all of it.
+pub(super) async fn finish(stream: &mut SendStream) {
+    // Closed already: then there is nothing to wait for.
+    if stream.finish().is_ok() {
+        let _ = stream.stopped().await;
     }
 }
 
-/// Reads frames.
-pub(crate) struct FrameReader {
-    stream: quinn::RecvStream,
-    buffer: BytesMut,
-}
-
-impl FrameReader {
-    fn new(stream: quinn::RecvStream) -> Self {
-        Self { stream, buffer: BytesMut::new() }
-    }
-
-    /// The next frame, without its length. May be dropped while it waits: nothing is lost.
-    pub(crate) async fn frame(&mut self, bytes_max: usize) -> Result<Bytes, LinkError> {
-        loop {
-            if let Some(head) = self.buffer.first_chunk::<4>() {
-                let length = u32::from_be_bytes(*head) as usize;
-                if length > bytes_max {
-                    return Err(LinkError::TooLarge);
-                }
-                if self.buffer.len() >= 4 + length {
-                    let mut frame = self.buffer.split_to(4 + length);
-                    return Ok(frame.split_off(4).freeze());
-                }
-            }
-            let chunk = self.stream.read_chunk(CHUNK_BYTES_MAX, true).await;
-            match chunk.map_err(|error| LinkError::Down(error.to_string()))? {
-                Some(chunk) => self.buffer.extend_from_slice(&chunk.bytes),
-                None => return Err(LinkError::Finished),
-            }
-        }
-    }
+/// What came next; `None`: the peer has finished. May be dropped while it waits.
+pub(super) async fn read(stream: &mut RecvStream) -> Result<Option<Bytes>, LinkError> {
+    let chunk = stream.read_chunk(CHUNK_BYTES_MAX, true).await;
+    Ok(chunk.map_err(|error| LinkError::Down(error.to_string()))?.map(|chunk| chunk.bytes))
 }
 
 #[cfg(test)]
@@ -290,7 +243,9 @@ mod tests {
             assert_eq!(peer_key, guest_key);
             assert_eq!(stream.receive.frame(5).await.unwrap(), "hello");
             assert_eq!(link.datagram().await.unwrap(), "quick");
-            assert!(link.connection.max_datagram_size().unwrap() >= crate::transport::DATAGRAM_BYTES_MAX);
+            let Link::Quic(QuicLink { connection, .. }) = &link else { panic!("it was accepted by QUIC") };
+            assert!(connection.max_datagram_size().unwrap() >= crate::transport::DATAGRAM_BYTES_MAX);
+            assert_eq!(link.path(), LinkPath::Direct);
             (link, stream)
         };
         let ((_guest_link, writer, _reader), (_host_link, mut stream)) = tokio::join!(dialling, accepting);

@@ -1,16 +1,21 @@
 //! This peer's binding at the relay: bound at the start, kept alive, bound anew when the relay has forgotten it.
+//!
+//! By UDP; and if nothing comes of that for a while, by WebSocket at the same time. Whichever binds first is used. Who is bound by WebSocket
+//! asks by UDP every now and then, and moves there if the relay answers.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use protocol::frame::{HostHint, RefusedReason, RelayFrame};
-use protocol::id::{HostEpoch, LobbyId};
+use protocol::id::{HostEpoch, LobbyId, SessionTag};
 use protocol::limits;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{sleep, sleep_until};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, sleep_until, timeout};
 
-use super::socket::PeerSocket;
+use super::socket::{Carrier, ControlFrame, PeerSocket};
+use super::web_socket;
 use crate::driver::Input;
 use crate::service::{RelayToken, Service};
 
@@ -29,6 +34,12 @@ const USE: Duration = Duration::from_secs(3);
 const PROBES_MAX: u32 = 4;
 /// Questions at bind without an answer after which the service is asked again which relay it is.
 const BIND_ATTEMPTS_MAX: u32 = 8;
+/// A relay that has not bound by UDP for this long is asked by WebSocket too: one that answers does so within a way around the world.
+const WEB_SOCKET_AFTER: Duration = Duration::from_secs(1);
+/// Who is bound by WebSocket asks by UDP this often.
+const UDP_INTERVAL: Duration = Duration::from_secs(30);
+/// Time to get a token for that, while everything else waits.
+const UDP_TOKEN_TIMEOUT: Duration = Duration::from_millis(500);
 /// A token is not used for the last part of its life: it is checked by another clock.
 const TOKEN_RESERVE: Duration = Duration::from_secs(10);
 
@@ -46,13 +57,17 @@ pub(crate) struct Binding {
     pub(crate) lobby: LobbyId,
     /// Instead of the announced addresses.
     pub(crate) relay_address: Option<SocketAddr>,
-    pub(crate) frames: mpsc::Receiver<Vec<u8>>,
+    pub(crate) frames: mpsc::Receiver<ControlFrame>,
     pub(crate) commands: mpsc::Receiver<RelayCommand>,
     /// Whether the relay forwards for this peer.
     pub(crate) bound: watch::Sender<bool>,
     pub(crate) inputs: mpsc::Sender<Input>,
     /// The log says already that this socket cannot send to the relay.
     pub(crate) is_out_of_reach: bool,
+    /// The task that has the WebSocket, if there is one.
+    pub(crate) web_socket: JoinSet<()>,
+    /// Only a WebSocket has bound last.
+    pub(crate) is_udp_blocked: bool,
 }
 
 struct Patience {
@@ -84,7 +99,7 @@ impl Binding {
             if self.inputs.send(Input::RelayBound(host)).await.is_err() {
                 return;
             }
-            self.stay_bound(&mut grant).await;
+            self.stay_bound(&mut ticket, &mut grant).await;
             tracing::debug!("the relay does not answer: binding again");
         }
     }
@@ -93,6 +108,7 @@ impl Binding {
     async fn bind(&mut self, ticket: &mut Option<Ticket>, grant: &mut Option<Grant>) -> HostHint {
         let mut interval = ASK_INTERVAL;
         let mut attempts = 0;
+        let mut web_socket_at = None;
         loop {
             let Some(current) = self.usable(ticket).await else {
                 sleep(interval).await;
@@ -100,10 +116,14 @@ impl Binding {
                 continue;
             };
             let token = current.token.token.clone();
-            // A socket that fails is noticed by who receives from it.
-            let _ = self.socket.writable().await;
-            self.socket.send_control(&RelayFrame::BindRequest { token: token.as_bytes() });
-            match self.bound_within(&token, interval, grant).await {
+            let patience = if self.is_udp_blocked { Duration::ZERO } else { WEB_SOCKET_AFTER };
+            let web_socket_at = *web_socket_at.get_or_insert_with(|| Instant::now() + patience);
+            self.ask(&token, web_socket_at).await;
+            let until = match web_socket_at.saturating_duration_since(Instant::now()) {
+                Duration::ZERO => interval,
+                remaining => interval.min(remaining),
+            };
+            match self.bound_within(&token, until, grant).await {
                 Some(Ok(host)) => return host,
                 Some(Err(reason)) => {
                     tracing::debug!(?reason, "the relay refused to bind");
@@ -113,13 +133,33 @@ impl Binding {
                 None => {
                     attempts += 1;
                     if attempts % BIND_ATTEMPTS_MAX == 0 {
-                        tracing::warn!("the relay does not answer: is UDP blocked?");
+                        tracing::warn!("the relay does not answer, neither by UDP nor by WebSocket");
                         *ticket = self.fetch().await.or(ticket.take());
                     }
                 }
             }
             interval = longer(interval);
         }
+    }
+
+    /// Asks for a challenge by UDP, and from that time on by WebSocket too.
+    async fn ask(&mut self, token: &str, web_socket_at: Instant) {
+        let question = RelayFrame::BindRequest { token: token.as_bytes() };
+        // A socket that fails is noticed by who receives from it.
+        let _ = self.socket.writable().await;
+        self.socket.send_control_by(Carrier::Udp, &question);
+        // A simulated network is one of datagrams, and is not gone around.
+        if Instant::now() < web_socket_at || self.service.network().is_some() {
+            return;
+        }
+        while self.web_socket.try_join_next().is_some() {}
+        if self.web_socket.is_empty()
+            && let Some(relay) = self.socket.relay_address()
+        {
+            self.web_socket.spawn(web_socket::carry(relay, self.socket.web_socket().clone()));
+        }
+        // It waits until the WebSocket is open.
+        self.socket.send_control_by(Carrier::WebSocket, &question);
     }
 
     /// Answers the challenge; `None`: nothing came in time.
@@ -131,7 +171,7 @@ impl Binding {
     ) -> Option<Result<HostHint, RefusedReason>> {
         let until = tokio::time::Instant::now() + time;
         loop {
-            let frame = tokio::select! {
+            let ControlFrame { carrier, bytes } = tokio::select! {
                 frame = self.frames.recv() => frame?,
                 Some(command) = self.commands.recv() => {
                     *grant = Some(Grant::new(command));
@@ -139,12 +179,12 @@ impl Binding {
                 }
                 () = sleep_until(until) => return None,
             };
-            match RelayFrame::decode(&frame) {
+            match RelayFrame::decode(&bytes) {
                 Ok(RelayFrame::Challenge { cookie }) => {
-                    self.socket.send_control(&RelayFrame::Bind { cookie, token: token.as_bytes() });
+                    self.socket.send_control_by(carrier, &RelayFrame::Bind { cookie, token: token.as_bytes() });
                 }
                 Ok(RelayFrame::Bound { session, host, .. }) => {
-                    self.socket.set_session(session);
+                    self.use_carrier(carrier, session);
                     return Some(Ok(host));
                 }
                 Ok(RelayFrame::Refused { reason }) => return Some(Err(reason)),
@@ -153,21 +193,45 @@ impl Binding {
         }
     }
 
+    /// The relay has bound this peer by that carrier, and knows it by no other any more.
+    fn use_carrier(&mut self, carrier: Carrier, session: SessionTag) {
+        self.socket.set_session(session, carrier);
+        let is_udp_blocked = carrier == Carrier::WebSocket;
+        if self.is_udp_blocked != is_udp_blocked {
+            tracing::info!(?carrier, "the relay is reached by another carrier");
+        }
+        self.is_udp_blocked = is_udp_blocked;
+        if carrier == Carrier::Udp {
+            // Its end is noticed by nobody: nothing of it is in use.
+            self.web_socket = JoinSet::new();
+        }
+    }
+
     /// Keeps the binding alive; returns when the relay does not answer any more.
-    async fn stay_bound(&mut self, grant: &mut Option<Grant>) {
+    async fn stay_bound(&mut self, ticket: &mut Option<Ticket>, grant: &mut Option<Grant>) {
         let mut probes = 0;
         let mut next_probe = Instant::now() + IN_USE.silence;
+        let mut ask_udp_at = Instant::now() + UDP_INTERVAL;
         loop {
-            let wake = grant.as_ref().map_or(next_probe, |grant| grant.again_at.min(next_probe));
+            let is_web_socket = self.socket.carrier() == Carrier::WebSocket;
+            let mut wake = grant.as_ref().map_or(next_probe, |grant| grant.again_at.min(next_probe));
+            if is_web_socket {
+                wake = wake.min(ask_udp_at);
+            }
             tokio::select! {
                 frame = self.frames.recv() => match frame {
-                    Some(frame) => self.take(&frame, grant).await,
+                    Some(frame) => self.take(&frame, ticket, grant).await,
                     None => return,
                 },
                 Some(command) = self.commands.recv() => *grant = Some(Grant::new(command)),
+                Some(_) = self.web_socket.join_next() => if is_web_socket { return },
                 () = sleep_until(wake.into()) => {}
             }
             let now = Instant::now();
+            if is_web_socket && ask_udp_at <= now {
+                ask_udp_at = now + UDP_INTERVAL;
+                self.ask_by_udp(ticket).await;
+            }
             if let Some(grant) = grant.as_mut().filter(|grant| grant.again_at <= now) {
                 self.show(grant, now);
             }
@@ -190,6 +254,31 @@ impl Binding {
         }
     }
 
+    /// Asks for a challenge by UDP, which may get through again.
+    async fn ask_by_udp(&mut self, ticket: &mut Option<Ticket>) {
+        if let Ok(Some(current)) = timeout(UDP_TOKEN_TIMEOUT, self.usable(ticket)).await {
+            let token = current.token.token.as_bytes();
+            self.socket.send_control_by(Carrier::Udp, &RelayFrame::BindRequest { token });
+        }
+    }
+
+    /// What comes by UDP while it is bound by WebSocket answers what was asked there. Returns true if it is no more than that.
+    fn is_about_udp(&mut self, frame: &RelayFrame<'_>, ticket: Option<&Ticket>) -> bool {
+        match (frame, ticket) {
+            (RelayFrame::Challenge { cookie }, Some(ticket)) => {
+                let token = ticket.token.token.as_bytes();
+                self.socket.send_control_by(Carrier::Udp, &RelayFrame::Bind { cookie: *cookie, token });
+                true
+            }
+            (RelayFrame::Bound { session, .. }, _) => {
+                self.use_carrier(Carrier::Udp, *session);
+                false
+            }
+            (RelayFrame::Challenge { .. } | RelayFrame::Refused { .. }, _) => true,
+            _ => false,
+        }
+    }
+
     fn keep_alive(&self) {
         if let Some(session) = self.socket.session() {
             self.socket.send_control(&RelayFrame::KeepAlive { session, padding: [0; 12] });
@@ -204,8 +293,15 @@ impl Binding {
         grant.interval = longer(grant.interval);
     }
 
-    async fn take(&self, frame: &[u8], grant: &mut Option<Grant>) {
-        let hint = match RelayFrame::decode(frame) {
+    async fn take(&mut self, frame: &ControlFrame, ticket: &Option<Ticket>, grant: &mut Option<Grant>) {
+        let decoded = RelayFrame::decode(&frame.bytes);
+        if let Ok(answer) = &decoded
+            && (frame.carrier, self.socket.carrier()) == (Carrier::Udp, Carrier::WebSocket)
+            && self.is_about_udp(answer, ticket.as_ref())
+        {
+            return;
+        }
+        let hint = match decoded {
             Ok(
                 RelayFrame::HostMoved { host, .. }
                 | RelayFrame::Demoted { host, .. }

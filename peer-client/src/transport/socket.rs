@@ -1,4 +1,5 @@
-//! One UDP socket for everything: relay frames from and to the relay, QUIC from and to everybody else.
+//! One UDP socket for everything: relay frames from and to the relay, QUIC from and to everybody else. Where UDP does not reach the
+//! relay, its frames go by a WebSocket.
 //!
 //! QUIC sees IPv6 addresses alone. A peer that is reached through the relay has one that is made of its connection id, in a range that
 //! no network routes; an IPv4 address is mapped.
@@ -17,6 +18,7 @@ use quinn::udp::{RecvMeta, Transmit};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::sync::mpsc;
 
+use super::web_socket::WebSocketQueues;
 use crate::simulated::{Line, NetworkControl};
 
 /// Relay control frames that wait for the binding. They are answers to single questions, which are asked again.
@@ -35,6 +37,11 @@ pub(crate) fn relayed(peer: ConnectionId) -> SocketAddr {
     SocketAddr::new(ip.into(), RELAYED_PORT)
 }
 
+/// Whether it is such an address.
+pub(crate) fn is_relayed(address: SocketAddr) -> bool {
+    relayed_peer(address).is_some()
+}
+
 fn relayed_peer(address: SocketAddr) -> Option<ConnectionId> {
     let IpAddr::V6(ip) = address.ip() else { return None };
     let segments = ip.segments();
@@ -44,11 +51,29 @@ fn relayed_peer(address: SocketAddr) -> Option<ConnectionId> {
     Some(ConnectionId(u32::from(segments[6]) << 16 | u32::from(segments[7])))
 }
 
+/// What brings frames to the relay and back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Carrier {
+    /// Datagrams.
+    #[default]
+    Udp,
+    /// Messages of a WebSocket: UDP does not get through.
+    WebSocket,
+}
+
+/// A control frame of the relay.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ControlFrame {
+    pub(crate) carrier: Carrier,
+    pub(crate) bytes: Vec<u8>,
+}
+
 /// The way to the relay.
 #[derive(Debug, Clone, Copy, Default)]
 struct Relay {
     address: Option<SocketAddr>,
     session: Option<SessionTag>,
+    carrier: Carrier,
     heard_at: Option<Instant>,
     data_at: Option<Instant>,
 }
@@ -61,7 +86,9 @@ pub(crate) struct PeerSocket {
     line: Option<Line>,
     /// Written by the binding, read for each datagram; held for a few instructions.
     relay: Mutex<Relay>,
-    control: mpsc::Sender<Vec<u8>>,
+    control: mpsc::Sender<ControlFrame>,
+    /// Between this socket and the task that has the WebSocket, if there is one.
+    web: Arc<WebSocketQueues>,
 }
 
 impl PeerSocket {
@@ -72,13 +99,13 @@ impl PeerSocket {
     pub(crate) fn bind(
         listen: SocketAddr,
         network: Option<&NetworkControl>,
-    ) -> io::Result<(Self, mpsc::Receiver<Vec<u8>>)> {
+    ) -> io::Result<(Self, mpsc::Receiver<ControlFrame>)> {
         let socket = std::net::UdpSocket::bind(listen)?;
         socket.set_nonblocking(true)?;
         let line = network.map(|network| simulated(&socket, network)).transpose()?;
         let (control, frames) = mpsc::channel(CONTROL_FRAMES_MAX);
         let io = tokio::net::UdpSocket::from_std(socket)?;
-        Ok((Self { io, line, relay: Mutex::default(), control }, frames))
+        Ok((Self { io, line, relay: Mutex::default(), control, web: Arc::default() }, frames))
     }
 
     /// Where the real socket listens.
@@ -94,9 +121,25 @@ impl PeerSocket {
         }
     }
 
-    /// The relay has bound this socket in this session.
-    pub(crate) fn set_session(&self, session: SessionTag) {
-        self.relay().session = Some(session);
+    /// The relay has bound this socket in this session, by this carrier.
+    pub(crate) fn set_session(&self, session: SessionTag, carrier: Carrier) {
+        let mut relay = self.relay();
+        (relay.session, relay.carrier) = (Some(session), carrier);
+    }
+
+    /// By which carrier the relay was bound last.
+    pub(crate) fn carrier(&self) -> Carrier {
+        self.relay().carrier
+    }
+
+    /// What a WebSocket to the relay carries.
+    pub(crate) fn web_socket(&self) -> &Arc<WebSocketQueues> {
+        &self.web
+    }
+
+    /// The relay's address.
+    pub(crate) fn relay_address(&self) -> Option<SocketAddr> {
+        self.relay().address
     }
 
     /// The session, once bound.
@@ -124,13 +167,26 @@ impl PeerSocket {
         self.io.writable().await
     }
 
-    /// Sends a control frame to the relay. It may be lost, as any datagram.
+    /// Sends a control frame to the relay, by the carrier that it was bound by. It may be lost, as any datagram.
     pub(crate) fn send_control(&self, frame: &RelayFrame<'_>) {
-        let address = self.relay().address;
-        if let Some(address) = address
-            && let Err(error) = self.send_datagram(&frame.to_vec(), address)
-        {
+        self.send_control_by(self.carrier(), frame);
+    }
+
+    /// As [`Self::send_control`], by this carrier.
+    pub(crate) fn send_control_by(&self, carrier: Carrier, frame: &RelayFrame<'_>) {
+        let Some(address) = self.relay_address() else { return };
+        if let Err(error) = self.send_to_relay(carrier, &frame.to_vec(), address) {
             tracing::trace!(%error, "a control frame for the relay was not sent");
+        }
+    }
+
+    fn send_to_relay(&self, carrier: Carrier, frame: &[u8], address: SocketAddr) -> io::Result<()> {
+        match carrier {
+            Carrier::Udp => self.send_datagram(frame, address),
+            Carrier::WebSocket => {
+                self.web.outgoing.push(frame.to_vec());
+                Ok(())
+            }
         }
     }
 
@@ -160,17 +216,27 @@ impl PeerSocket {
 
     /// Receives one datagram for QUIC: its length and the address of its sender. `None`: it was not for QUIC.
     fn try_recv(&self, buffer: &mut [u8]) -> io::Result<Option<(usize, SocketAddr)>> {
+        if let Some(frame) = self.web.incoming.try_next() {
+            let Some(room) = buffer.get_mut(..frame.len()) else { return Ok(None) };
+            room.copy_from_slice(&frame);
+            return Ok(self.take_relay_frame(Carrier::WebSocket, buffer, frame.len()));
+        }
         let (length, source) = self.io.try_recv_from(buffer)?;
         if self.line.as_ref().is_some_and(Line::loses_arrival) {
             return Ok(None);
         }
         let source = SocketAddr::new(source.ip().to_canonical(), source.port());
+        if self.relay_address() != Some(source) {
+            // Nobody but the relay speaks for those behind it.
+            return Ok(relayed_peer(source).is_none().then(|| (length, mapped(source))));
+        }
+        Ok(self.take_relay_frame(Carrier::Udp, buffer, length))
+    }
+
+    /// Takes a frame of the relay apart. Returns what is in it for QUIC.
+    fn take_relay_frame(&self, carrier: Carrier, buffer: &mut [u8], length: usize) -> Option<(usize, SocketAddr)> {
         let session = {
             let mut relay = self.relay();
-            if relay.address != Some(source) {
-                // Nobody but the relay speaks for those behind it.
-                return Ok(relayed_peer(source).is_none().then(|| (length, mapped(source))));
-            }
             relay.heard_at = Some(Instant::now());
             relay.session
         };
@@ -179,17 +245,17 @@ impl PeerSocket {
                 let payload_bytes = payload.len();
                 self.relay().data_at = Some(Instant::now());
                 buffer.copy_within(RELAY_DATA_HEADER_BYTES..length, 0);
-                Ok(Some((payload_bytes, relayed(peer))))
+                Some((payload_bytes, relayed(peer)))
             }
-            Ok(RelayFrame::Data { .. }) => Ok(None),
+            Ok(RelayFrame::Data { .. }) => None,
             Ok(_) => {
                 // Full: the binding asks again for what it misses.
-                let _ = self.control.try_send(buffer[..length].to_vec());
-                Ok(None)
+                let _ = self.control.try_send(ControlFrame { carrier, bytes: buffer[..length].to_vec() });
+                None
             }
             Err(error) => {
                 tracing::trace!(%error, "a datagram of the relay was dropped");
-                Ok(None)
+                None
             }
         }
     }
@@ -202,7 +268,7 @@ impl PeerSocket {
         let Some(room) = frame.get_mut(..length) else { return Ok(()) };
         room[..RELAY_DATA_HEADER_BYTES].copy_from_slice(&RelayFrame::data_header(session, peer));
         room[RELAY_DATA_HEADER_BYTES..].copy_from_slice(payload);
-        self.send_datagram(room, address)
+        self.send_to_relay(relay.carrier, room, address)
     }
 }
 
@@ -262,10 +328,10 @@ impl AsyncUdpSocket for PeerSocket {
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
                 Err(_) if filled > 0 => return Poll::Ready(Ok(filled)),
-                Err(_) => match self.io.poll_recv_ready(cx) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Pending => return Poll::Pending,
+                Err(_) => match (self.io.poll_recv_ready(cx), self.web.incoming.poll_ready(cx)) {
+                    (Poll::Ready(Err(error)), _) => return Poll::Ready(Err(error)),
+                    (Poll::Ready(Ok(())), _) | (_, Poll::Ready(())) => {}
+                    (Poll::Pending, Poll::Pending) => return Poll::Pending,
                 },
             }
         }
@@ -321,17 +387,17 @@ mod tests {
     const SESSION: SessionTag = SessionTag(7);
 
     /// A socket that is bound at a relay, which is a plain socket here.
-    async fn bound() -> (Arc<PeerSocket>, tokio::net::UdpSocket, mpsc::Receiver<Vec<u8>>) {
+    async fn bound() -> (Arc<PeerSocket>, tokio::net::UdpSocket, mpsc::Receiver<ControlFrame>) {
         bound_over(None).await
     }
 
     async fn bound_over(
         network: Option<&NetworkControl>,
-    ) -> (Arc<PeerSocket>, tokio::net::UdpSocket, mpsc::Receiver<Vec<u8>>) {
+    ) -> (Arc<PeerSocket>, tokio::net::UdpSocket, mpsc::Receiver<ControlFrame>) {
         let relay = tokio::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let (socket, frames) = PeerSocket::bind((Ipv4Addr::LOCALHOST, 0).into(), network).unwrap();
         socket.set_relay(relay.local_addr().unwrap());
-        socket.set_session(SESSION);
+        socket.set_session(SESSION, Carrier::Udp);
         (Arc::new(socket), relay, frames)
     }
 
@@ -371,6 +437,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn by_websocket_the_same_frames_go_out_and_come_in() {
+        let (socket, _relay, mut frames) = bound().await;
+        socket.set_session(SESSION, Carrier::WebSocket);
+        let peer = ConnectionId(5);
+        socket.try_send(&transmit(relayed(peer), b"out")).unwrap();
+        let sent = RelayFrame::Data { session: SESSION, peer, payload: b"out" };
+        assert_eq!(socket.web_socket().outgoing.try_next(), Some(sent.to_vec()));
+        let receiving = tokio::spawn({
+            let socket = socket.clone();
+            async move { receive(&socket).await }
+        });
+        tokio::task::yield_now().await;
+        let moved = RelayFrame::HostMoved { session: SESSION, host: HostHint::NONE }.to_vec();
+        let back = RelayFrame::Data { session: SESSION, peer, payload: b"in" };
+        for frame in [moved.clone(), vec![0; 5000], back.to_vec()] {
+            socket.web_socket().incoming.push(frame);
+        }
+        assert_eq!(receiving.await.unwrap(), (b"in".to_vec(), relayed(peer)));
+        assert_eq!(frames.recv().await, Some(ControlFrame { carrier: Carrier::WebSocket, bytes: moved }));
+    }
+
+    #[tokio::test]
     async fn control_frames_go_to_the_binding_and_only_the_relay_speaks_for_relayed_peers() {
         let (socket, relay, mut frames) = bound().await;
         let address = socket.listens_on().unwrap();
@@ -383,7 +471,7 @@ mod tests {
         stranger.send_to(&forged, address).await.unwrap();
         // It arrives as what it is: bytes of a stranger, which QUIC will not understand.
         assert_eq!(receive(&socket).await, (forged, mapped(stranger.local_addr().unwrap())));
-        assert_eq!(frames.recv().await, Some(moved));
+        assert_eq!(frames.recv().await, Some(ControlFrame { carrier: Carrier::Udp, bytes: moved }));
     }
 
     /// Sends one datagram each way out: to the relay, through it, and straight. All of them arrive at the relay's socket here.

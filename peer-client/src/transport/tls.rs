@@ -78,6 +78,11 @@ impl SessionKey {
         QuicServerConfig::try_from(config).map_err(certificate_error)
     }
 
+    /// The certificate, and its key as PKCS #8: for other transports than QUIC.
+    pub(super) fn der(&self) -> (&CertificateDer<'static>, &[u8]) {
+        (&self.certificate, self.private_key.secret_pkcs8_der())
+    }
+
     fn private_key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::Pkcs8(self.private_key.clone_key())
     }
@@ -90,7 +95,7 @@ pub(crate) fn fingerprint(certificate: &CertificateDer<'_>) -> PeerKey {
     PeerKey::from_bytes(bytes)
 }
 
-fn certificate_error(error: impl std::fmt::Display) -> Error {
+pub(super) fn certificate_error(error: impl std::fmt::Display) -> Error {
     Error::Certificate(error.to_string())
 }
 

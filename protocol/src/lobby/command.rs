@@ -100,6 +100,8 @@ pub struct Return {
     pub peer_key: PeerKey,
     /// Where it can be reached without the relay.
     pub direct_address: Option<String>,
+    /// It runs in a browser.
+    pub browser: bool,
     /// The instance of the service that hears it.
     pub holder: InstanceId,
 }

@@ -39,6 +39,8 @@ pub struct Newcomer {
     pub can_host: bool,
     /// Where it can be reached without the relay, if it offers that.
     pub direct_address: Option<String>,
+    /// It runs in a browser: WebRTC is the only way to it.
+    pub browser: bool,
     /// The instance of the service that hears it.
     pub holder: InstanceId,
     /// How it found the lobby.
@@ -64,6 +66,7 @@ impl Newcomer {
             build_id: String::new(),
             can_host: true,
             direct_address: None,
+            browser: false,
             holder,
             admission: Admission::Id,
             password: None,
@@ -120,6 +123,8 @@ pub(super) struct Member {
     pub(super) peer_key: PeerKey,
     pub(super) can_host: bool,
     pub(super) direct_address: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) browser: bool,
     pub(super) joined_at: Timestamp,
     pub(super) presence: Presence,
     /// The instance of the service that heard it last: no other can say that it is gone.

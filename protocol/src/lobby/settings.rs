@@ -40,6 +40,8 @@ pub struct Settings {
     pub visibility: Visibility,
     /// Nobody can join, except those who have a seat.
     pub locked: bool,
+    /// No player is to learn another's address: all that they say to each other goes through relays.
+    pub relay_only: bool,
 }
 
 /// What becomes of settings. What is absent stays.
@@ -63,6 +65,8 @@ pub struct SettingsPatch {
     pub visibility: Option<Visibility>,
     /// Nobody can join, except those who have a seat.
     pub locked: Option<bool>,
+    /// No player is to learn another's address. What they have learnt before they know.
+    pub relay_only: Option<bool>,
 }
 
 /// A password, hashed with argon2 in the PHC string format. It is made and compared outside of here.
@@ -86,6 +90,7 @@ impl Default for Settings {
             max_members: limits::MEMBERS,
             visibility: Visibility::Public,
             locked: false,
+            relay_only: false,
         }
     }
 }
@@ -134,6 +139,7 @@ impl Settings {
             max_members: patch.max_members.unwrap_or(self.max_members),
             visibility: patch.visibility.unwrap_or(self.visibility),
             locked: patch.locked.unwrap_or(self.locked),
+            relay_only: patch.relay_only.unwrap_or(self.relay_only),
         };
         next.check()?;
         Ok(next)

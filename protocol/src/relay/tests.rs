@@ -66,7 +66,11 @@ impl Play {
                 Ok((to, peer.0))
             }
             Action::Drop(reason) => Err(reason),
-            other @ (Action::Reply(_) | Action::VerifyMember { .. } | Action::VerifyGrant { .. } | Action::Nothing) => {
+            other @ (Action::Reply(_)
+            | Action::AnswerStun(_)
+            | Action::VerifyMember { .. }
+            | Action::VerifyGrant { .. }
+            | Action::Nothing) => {
                 panic!("{other:?}")
             }
         }
@@ -399,7 +403,7 @@ fn random_datagrams_reach_only_members_of_the_senders_session() {
             Action::VerifyGrant { .. } => {
                 assert!(bound.values().any(|&address| address == at(source)), "only those who are bound");
             }
-            Action::Nothing | Action::Drop(_) => {}
+            Action::AnswerStun(_) | Action::Nothing | Action::Drop(_) => {}
         }
         if rng.u8(..30) == 0 {
             let (lobby, connection) = (id(rng.u8(..4)), ConnectionId(rng.u32(..4)));

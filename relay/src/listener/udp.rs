@@ -59,4 +59,9 @@ impl UdpListener {
     pub(crate) fn send(&self, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
         self.socket.try_send_to(bytes, to).map(|_| ())
     }
+
+    #[cfg(test)]
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.socket.local_addr().expect("a bound socket has an address")
+    }
 }

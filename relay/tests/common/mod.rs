@@ -37,6 +37,10 @@ impl Signer {
         serde_json::to_value(JwkSet { keys: vec![key] }).unwrap()
     }
 
+    pub fn verifier(&self) -> Verifier {
+        Verifier::from_jwks(&self.jwks(), ISSUER).unwrap()
+    }
+
     pub fn sign(&self, audience: Audience, claims: &impl serde::Serialize) -> Vec<u8> {
         let typ = Some(audience.token_type().into());
         let header = Header { typ, kid: Some(self.name.into()), ..Header::new(Algorithm::EdDSA) };
@@ -75,9 +79,12 @@ impl Stage {
     }
 
     pub async fn with(limits: Limits) -> Self {
+        Self::of(Config { limits, ..Config::default() }).await
+    }
+
+    pub async fn of(config: Config) -> Self {
         let signer = Signer::new("current");
-        let verifier = Verifier::from_jwks(&signer.jwks(), ISSUER).unwrap();
-        let relay = relay::start(Config { limits, ..Config::default() }, verifier).await.unwrap();
+        let relay = relay::start(config, signer.verifier()).await.unwrap();
         Self { signer, relay }
     }
 

@@ -107,6 +107,8 @@ impl Row {
         let mut arguments = vec!["--state-bytes".to_owned(), self.state_bytes.to_string()];
         if self.path == Path::Direct {
             arguments.extend(["--direct", "127.0.0.1:0"].map(str::to_owned));
+        } else {
+            arguments.extend(["--path", "relay"].map(str::to_owned));
         }
         if self.delay_ms > 0 {
             arguments.push("--network".to_owned());

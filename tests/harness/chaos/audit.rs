@@ -82,7 +82,7 @@ async fn read_log(auditor: &Player, lobby: LobbyId, at: SocketAddr, newest: Even
             Came::Message(message) => match *message {
                 ServerMessage::Event(event) => log.push(event),
                 ServerMessage::Resync { .. } => return Err("there are more than are kept".to_owned()),
-                ServerMessage::Challenge { .. } | ServerMessage::Closing { .. } => {}
+                ServerMessage::Challenge { .. } | ServerMessage::Signal { .. } | ServerMessage::Closing { .. } => {}
             },
             Came::Ping => {}
             Came::End(code) => {

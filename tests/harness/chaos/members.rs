@@ -228,7 +228,7 @@ impl Place<'_> {
                     self.is_full.send_replace(true);
                 }
             }
-            ServerMessage::Challenge { .. } | ServerMessage::Closing { .. } => {}
+            ServerMessage::Challenge { .. } | ServerMessage::Signal { .. } | ServerMessage::Closing { .. } => {}
         }
     }
 }

@@ -84,7 +84,8 @@ impl Sim {
         self.trace(|| format!("peer {index} dials {to} at {epoch}, for later: {is_standby}"));
         let Some(session) = &mut self.peers[index].session else { return };
         let holds = session.held.as_ref().map(protocol::snapshot::Image::generation);
-        let hello = Hello { extra: Vec::new(), standby: is_standby, offer: session.streams.offer(), holds };
+        let hello =
+            Hello { extra: Vec::new(), standby: is_standby, moves: false, offer: session.streams.offer(), holds };
         let hello = rmp_serde::to_vec_named(&hello).expect("a hello can be written");
         if let Some(open) = session.links.outgoing.get_mut(&to)
             && (open.key, open.hello.is_none(), is_standby) == (key, true, false)
@@ -303,7 +304,12 @@ impl Sim {
             }
             PeerBody::StateAsked { .. } => self.state_asked(index, from),
             PeerBody::LastState { .. } => {}
-            PeerBody::Unreliable(_) | PeerBody::Hello(_) | PeerBody::Refused(_) | PeerBody::Objects(_) => {}
+            PeerBody::Unreliable(_)
+            | PeerBody::Hello(_)
+            | PeerBody::Refused(_)
+            | PeerBody::Objects(_)
+            | PeerBody::Ping { .. }
+            | PeerBody::Pong { .. } => {}
         }
     }
 

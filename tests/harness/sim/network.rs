@@ -149,7 +149,7 @@ impl Sim {
                 };
                 self.send_datagram(Node::Relay, from, reply);
             }
-            Action::Nothing | Action::Drop(_) => {}
+            Action::AnswerStun(_) | Action::Nothing | Action::Drop(_) => {}
         }
         self.after_relay(before);
     }

@@ -66,7 +66,6 @@ pub(super) enum Answer {
 }
 
 /// What comes to an instance.
-#[expect(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub(super) enum ServiceItem {
     Boot,
     Thaw,
@@ -243,7 +242,8 @@ impl Sim {
             }
             Call::Reconnect { newcomer: Newcomer { player, peer_key, .. }, presented, next } => {
                 let holder = self.service.instances[instance].id;
-                let returning = Return { player, presented, next, peer_key, direct_address: None, holder };
+                let returning =
+                    Return { player, presented, next, peer_key, direct_address: None, browser: false, holder };
                 self.execute(instance, Command::Reconnect(returning), waiting);
             }
             Call::Leave { connection, player } => {

@@ -174,7 +174,7 @@ impl Sim {
                 self.service.instances[instance].suspicion.handle_answer(epoch, guests, now);
                 return self.assess(instance);
             }
-            ClientMessage::Hello { .. } => return,
+            ClientMessage::Hello { .. } | ClientMessage::Signal { .. } => return,
         };
         self.forward(instance, bus);
         self.bus_says(instance, bus);

@@ -64,6 +64,7 @@ pub(crate) fn play(binaries: &Path, options: &Options) -> Result<Report, Failure
 fn play_in(game: &mut Game, options: &Options) -> Result<Report, Failure> {
     let old_connection = game.start_players(options.election_delay_ms)?;
     game.wait_for_snapshots()?;
+    game.tell(&format!("watch or play in a browser: {}", game.address()));
     game.tell("soon the demo kills P1, the host; q ends the demo");
     let began = Instant::now();
     game.watch(if options.quiet { Duration::ZERO } else { PLAY_BEFORE })?;
@@ -79,12 +80,12 @@ fn play_in(game: &mut Game, options: &Options) -> Result<Report, Failure> {
     })?;
     let new_host = first_ticks.first().and_then(|tick| tick.number("host")).unwrap_or_default();
     let (phases, restored_tick) = game.phases(killed_us, new_host, &first_ticks)?;
-    game.tell(&format!("P{} goes on after {:.0} ms", new_host + 1, phases.pause_ms));
+    game.tell(&format!("{} goes on after {:.0} ms", game.name_of(new_host), phases.pause_ms));
     game.watch(if options.quiet { PLAY_AFTER_QUIET } else { PLAY_AFTER })?;
 
     let came_back_us = now_us();
     game.tell("the demo starts P1 again");
-    let connection = game.bring_back()?;
+    let connection = game.bring_back(HOST)?;
     game.tell(&format!("P1 is back with connection id {connection}"));
     let everybody = game.wait_all(came_back_us, "all players in their places", everybody_is_in)?;
     let counted_at = everybody.iter().map(Trace::at_us).max().unwrap_or(came_back_us);
@@ -93,7 +94,7 @@ fn play_in(game: &mut Game, options: &Options) -> Result<Report, Failure> {
     Ok(Report {
         options: *options,
         phases,
-        new_host: format!("P{}", new_host + 1),
+        new_host: game.name_of(new_host),
         snapshot_bytes: snapshot.number("bytes").unwrap_or_default(),
         snapshot_age_ms: milliseconds(snapshot.at_us(), killed_us),
         last_tick: game.last_tick_before(killed_us),
@@ -110,9 +111,11 @@ fn milliseconds(from_us: u64, to_us: u64) -> f64 {
     Duration::from_micros(to_us.saturating_sub(from_us)).as_secs_f64() * 1000.0
 }
 
+/// Those of the demo: whoever has joined from a browser is not counted.
 fn enabled_players(status: &Trace) -> u64 {
     let players = status.value("players").as_array().into_iter().flatten();
-    players.filter(|player| player["enabled"] == Value::Bool(true)).count() as u64
+    let is_of_demo = |player: &&Value| player["connection"].as_u64().is_some_and(|connection| connection < PLAYERS);
+    players.filter(is_of_demo).filter(|player| player["enabled"] == Value::Bool(true)).count() as u64
 }
 
 fn is_not_empty(list: &Value) -> bool {
@@ -131,7 +134,7 @@ fn seat(player: &Process) -> Result<(u64, Trace), ClusterError> {
 }
 
 /// The processes. The players come first, so that they end before what they play on.
-struct Game {
+pub(super) struct Game {
     players: Vec<Process>,
     join_code: String,
     draws: bool,
@@ -143,7 +146,7 @@ struct Game {
 
 impl Game {
     /// A service, and no player yet.
-    fn new(binaries: &Path, options: &Options) -> Result<Self, ClusterError> {
+    pub(super) fn new(binaries: &Path, options: &Options) -> Result<Self, ClusterError> {
         let cluster = Cluster::new(binaries)?;
         let service = cluster.service()?;
         let draws = options.draws();
@@ -155,7 +158,7 @@ impl Game {
     }
 
     /// All players take their seats. Returns the host's connection id.
-    fn start_players(&mut self, election_delay_ms: u64) -> Result<u64, ClusterError> {
+    pub(super) fn start_players(&mut self, election_delay_ms: u64) -> Result<u64, ClusterError> {
         let host = self.player(1, &["--host", "--election-delay-ms", &election_delay_ms.to_string()])?;
         self.players.push(host);
         let (connection, joined) = seat(&self.players[HOST])?;
@@ -284,10 +287,40 @@ impl Game {
         Ok((phases, restored.first().and_then(|trace| trace.number("tick")).unwrap_or_default()))
     }
 
-    /// Starts the old host again, as a guest. Returns its connection id.
-    fn bring_back(&mut self) -> Result<u64, ClusterError> {
-        self.players[HOST] = self.player(1, &["--join", &self.join_code])?;
-        Ok(seat(&self.players[HOST])?.0)
+    /// Starts a player who was killed again, as a guest. Returns its connection id.
+    pub(super) fn bring_back(&mut self, index: usize) -> Result<u64, ClusterError> {
+        self.players[index] = self.player(index as u64 + 1, &["--join", &self.join_code])?;
+        Ok(seat(&self.players[index])?.0)
+    }
+
+    /// Where the page is that joins the game.
+    pub(super) fn address(&self) -> String {
+        format!("http://{}/arena/#{}", self.service.address("http"), self.join_code)
+    }
+
+    /// Processes that play.
+    pub(super) const fn bots(&self) -> usize {
+        self.players.len()
+    }
+
+    /// Who hosts now.
+    pub(super) fn host(&self) -> Result<u64, ClusterError> {
+        let hosted = |trace: &Trace| trace.is("status") && trace.number("host").is_some();
+        let status = self.players[VIEWER].wait(now_us(), TIME_OUT, "who hosts", hosted)?;
+        Ok(status.number("host").unwrap_or_default())
+    }
+
+    /// Kills a host. Returns who hosts next, and for how many milliseconds the last one to go on saw the game stand still.
+    pub(super) fn kill(&mut self, index: usize) -> Result<(u64, f64), ClusterError> {
+        let killed_us = self.players[index].kill();
+        let ticks = self.wait_all(killed_us, "the first tick of a new host", |trace| trace.is("first_tick"))?;
+        let last_us = ticks.iter().map(Trace::at_us).max().unwrap_or(killed_us);
+        Ok((ticks.first().and_then(|tick| tick.number("host")).unwrap_or_default(), milliseconds(killed_us, last_us)))
+    }
+
+    /// What the demo calls a player.
+    pub(super) fn name_of(&self, connection: u64) -> String {
+        if connection < self.players.len() as u64 { format!("P{}", connection + 1) } else { "a browser tab".to_owned() }
     }
 
     fn newest_snapshot(&self) -> Trace {

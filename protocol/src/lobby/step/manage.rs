@@ -74,7 +74,7 @@ impl Step {
         let next = (name.unwrap_or_else(|| member.name.clone()), can_host.unwrap_or(member.can_host));
         if (&next.0, next.1) != (&member.name, member.can_host) {
             (member.name, member.can_host) = next;
-            let member = member_view(connection, member, Viewer::Members);
+            let member = member_view(connection, member, Viewer::Members, &self.lobby.settings);
             self.emit(EventBody::MemberChanged { member });
         }
         self.patch_member_data(connection, data)?;
@@ -174,6 +174,7 @@ impl Step {
             peer_key: no_process(player),
             can_host: true,
             direct_address: None,
+            browser: false,
             joined_at: self.now,
             presence: Presence::Disconnected { since: self.now },
             holder: nobody(),

@@ -56,6 +56,7 @@ impl Step {
             peer_key: newcomer.peer_key,
             can_host: newcomer.can_host,
             direct_address: newcomer.direct_address,
+            browser: newcomer.browser,
             joined_at: self.now,
             presence: Presence::Connected { since: self.now },
             holder: newcomer.holder,
@@ -69,7 +70,7 @@ impl Step {
     }
 
     pub(super) fn seat(&mut self, connection: ConnectionId, member: Member) {
-        let view = member_view(connection, &member, Viewer::Members);
+        let view = member_view(connection, &member, Viewer::Members, &self.lobby.settings);
         self.lobby.members.insert(connection, member);
         self.lobby.empty_since = None;
         self.emit(EventBody::MemberJoined { member: view });
@@ -96,13 +97,13 @@ impl Step {
         self.check_process(connection, newcomer.peer_key)?;
         self.patch_member_data(connection, newcomer.data)?;
         if let Some(member) = self.lobby.members.get_mut(&connection)
-            && (&member.name, member.can_host, &member.direct_address)
-                != (&newcomer.name, newcomer.can_host, &newcomer.direct_address)
+            && (&member.name, member.can_host, &member.direct_address, member.browser)
+                != (&newcomer.name, newcomer.can_host, &newcomer.direct_address, newcomer.browser)
         {
             member.name = newcomer.name;
             member.can_host = newcomer.can_host;
-            member.direct_address = newcomer.direct_address;
-            let member = member_view(connection, member, Viewer::Members);
+            (member.direct_address, member.browser) = (newcomer.direct_address, newcomer.browser);
+            let member = member_view(connection, member, Viewer::Members, &self.lobby.settings);
             self.emit(EventBody::MemberChanged { member });
         }
         if let Some(member) = self.lobby.members.get_mut(&connection)
@@ -136,7 +137,7 @@ impl Step {
     /// The newest secret is used up by this. The one before stays valid until then: an answer can be lost, and the request is repeated
     /// with the same two, which changes nothing more.
     pub(super) fn reconnect(&mut self, returning: Return) -> Result<(), Rejection> {
-        let Return { player, presented, next, peer_key, direct_address, holder } = returning;
+        let Return { player, presented, next, peer_key, direct_address, browser, holder } = returning;
         check_address(direct_address.as_deref())?;
         let connection = self.lobby.seat_of(player).ok_or(Rejection::WrongSecret)?;
         self.check_key(player, peer_key)?;
@@ -147,9 +148,9 @@ impl Step {
         if member.secret != Some(next) {
             (member.secret, member.previous_secret) = (Some(next), Some(presented));
         }
-        if member.direct_address != direct_address {
-            member.direct_address = direct_address;
-            let member = member_view(connection, member, Viewer::Members);
+        if (&member.direct_address, member.browser) != (&direct_address, browser) {
+            (member.direct_address, member.browser) = (direct_address, browser);
+            let member = member_view(connection, member, Viewer::Members, &self.lobby.settings);
             self.emit(EventBody::MemberChanged { member });
         }
         self.occupy(connection, peer_key, holder);

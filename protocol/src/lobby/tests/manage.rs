@@ -205,6 +205,7 @@ fn another_process_needs_the_secret_and_a_secret_is_good_until_the_next_one_was_
             next: secret(gets),
             peer_key: OTHER_PROCESS,
             direct_address: None,
+            browser: false,
             holder: HOLDER,
         })
     };

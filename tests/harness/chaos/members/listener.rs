@@ -136,7 +136,7 @@ impl Listener {
         let heard = match message {
             ServerMessage::Event(event) => Heard::Event(event.seq, digest(event)),
             ServerMessage::Resync { lobby } => Heard::Resync(Seen::of(lobby)),
-            ServerMessage::Challenge { .. } | ServerMessage::Closing { .. } => return,
+            ServerMessage::Challenge { .. } | ServerMessage::Signal { .. } | ServerMessage::Closing { .. } => return,
         };
         self.newest = match heard {
             Heard::Event(seq, _) => self.newest.max(Some(seq)),
