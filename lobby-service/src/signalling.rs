@@ -91,7 +91,9 @@ impl Mailbox {
         let mut waiting = self.lock();
         let has_room = waiting.len() < limits::SIGNALS_WAITING_MAX;
         if !has_room {
-            waiting.pop_front();
+            // The sender's own goes first, so that nobody's flood costs the others theirs.
+            let oldest = waiting.iter().position(|(sender, _)| *sender == from).unwrap_or(0);
+            waiting.remove(oldest);
         }
         waiting.push_back((from, signal));
         self.more.notify_one();

@@ -118,6 +118,8 @@ pub(crate) struct Driver {
     pub(crate) bound: watch::Receiver<bool>,
     pub(crate) relay: mpsc::Sender<RelayCommand>,
     pub(crate) lobby_messages: mpsc::Sender<ClientMessage>,
+    /// Signals have a queue of their own, so that what the lobby must hear does not wait behind them.
+    pub(crate) lobby_signals: mpsc::Sender<ClientMessage>,
     /// The members, for those who look a fingerprint up.
     pub(crate) view: watch::Sender<Arc<LobbyView>>,
     pub(crate) inputs: mpsc::Sender<Input>,
@@ -239,9 +241,11 @@ impl Driver {
             if now < self.heartbeat_at + limits::HEARTBEAT {
                 self.let_silent_guests_go(now);
             }
-            self.heartbeat_at = now + limits::HEARTBEAT;
+            let due_at = std::mem::replace(&mut self.heartbeat_at, now + limits::HEARTBEAT);
             self.beat();
-            self.look_at_paths(now);
+            if now < due_at + limits::HEARTBEAT {
+                self.look_at_paths(now);
+            }
             self.report(now);
             self.ask_for_last_state(now);
         }

@@ -205,11 +205,14 @@ impl Driver {
             state.entry = Some(Entry { tick: welcome.tick, elapsed, scene: welcome.scene });
             (std::mem::replace(&mut state.objects, welcome.objects), resumed)
         };
-        self.dialing = Dialing::default();
+        if goes_on.is_none() {
+            self.dialing = Dialing::default();
+        }
         self.announced_tick = welcome.tick;
         if let Some(took) = goes_on {
             self.resumed(host, &resumed);
             self.owners_changed(&before);
+            self.held.last = None;
             return self.tell_path(host, took);
         }
         self.paths.carries(now);
@@ -220,6 +223,7 @@ impl Driver {
             self.event(Event::Migrated(Box::new(trace)));
         }
         self.timeline.heard(host, now);
+        self.second_up(host, now);
         self.owners_changed(&before);
         let me = self.migration.me();
         let own: Vec<_> = self.shared.lock().objects.owned_by(me).collect();

@@ -318,7 +318,10 @@ impl Driver {
         let lost = |member: &&MemberView| matches!(member.presence, Presence::Disconnected { .. });
         let silent: Vec<_> = {
             let state = self.shared.lock();
-            let is_silent = |guest: &ConnectionId| state.links.get(guest).is_some_and(|link| link.is_silent(now));
+            let is_silent = |guest: &ConnectionId| {
+                let link = state.links.get(guest);
+                link.is_some_and(|link| link.is_silent(now) && link.spare.iter().all(|spare| spare.is_silent(now)))
+            };
             let lost = self.migration.lobby().members.iter().filter(lost);
             lost.map(|member| member.connection).filter(is_silent).collect()
         };

@@ -27,7 +27,7 @@ impl Driver {
         budget: Option<OwnedSemaphorePermit>,
         now: Instant,
     ) {
-        let Ok(frame) = PeerFrame::decode(bytes) else { return self.fail(peer, "a frame that is none") };
+        let Ok(frame) = PeerFrame::decode(bytes) else { return self.fail_link(peer, id, "a frame that is none") };
         let place = match self.shared.lock().link_mut(peer, id) {
             Some((link, place)) => {
                 link.way.heard(now);
@@ -60,7 +60,9 @@ impl Driver {
             }
         }
         if place == Place::Spare {
-            return self.on_spare(peer, id, frame, now);
+            // What came there was to wait for room before it was read.
+            drop(budget);
+            return self.on_spare(peer, id, bytes, frame, now);
         }
         match frame.body {
             PeerBody::Heartbeat { tick, received, received_stable } => {
@@ -114,7 +116,7 @@ impl Driver {
     }
 
     /// A numbered message: the game has it once, whatever links and hosts it came by.
-    fn reliable(
+    pub(crate) fn reliable(
         &mut self,
         peer: ConnectionId,
         class: Class,
@@ -142,7 +144,8 @@ impl Driver {
         };
         match receipt {
             Receipt::Repeated => {}
-            Receipt::Gap if is_copy => {}
+            // It, or what is missing before it, is on its way on another link, or will be said again.
+            Receipt::Gap if is_copy || self.is_moving(peer) => {}
             Receipt::Gap => self.fail(peer, "a reliable message out of order"),
             Receipt::Next => {
                 let delivery = match class {
@@ -174,6 +177,18 @@ impl Driver {
             Part::Guest { .. } if self.follows(peer) => self.state_came(peer, record),
             Part::Becoming { .. } => self.state_came(peer, record),
             Part::Guest { .. } | Part::Host { .. } | Part::Waiting | Part::Out => {}
+        }
+    }
+
+    /// The game with this peer is about to go on at another link.
+    fn is_moving(&self, peer: ConnectionId) -> bool {
+        self.shared.lock().links.get(&peer).is_some_and(|link| link.resuming.is_some())
+    }
+
+    fn fail_link(&self, peer: ConnectionId, id: LinkId, what: &str) {
+        tracing::warn!(%peer, what, "a peer broke the protocol: its link is closed");
+        if let Some((link, _)) = self.shared.lock().link_mut(peer, id) {
+            link.close();
         }
     }
 

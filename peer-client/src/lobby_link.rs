@@ -29,7 +29,9 @@ const ASKED_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// An attempt that takes longer has failed.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages to the lobby that wait for the socket. They are soft state, repeated while they matter.
-pub(crate) const MESSAGES_MAX: usize = 256;
+pub(crate) const MESSAGES_MAX: usize = 64;
+/// Signals that wait for it.
+pub(crate) const SIGNALS_MAX: usize = 256;
 
 /// What the event socket works with.
 pub(crate) struct LobbyLink {
@@ -40,6 +42,7 @@ pub(crate) struct LobbyLink {
     /// The newest event that the driver has been given.
     pub(crate) after: EventSeq,
     pub(crate) messages: mpsc::Receiver<ClientMessage>,
+    pub(crate) signals: mpsc::Receiver<ClientMessage>,
     pub(crate) inputs: mpsc::Sender<Input>,
 }
 
@@ -177,6 +180,11 @@ impl LobbyLink {
                     }
                     None => return End::Over,
                 },
+                Some(signal) = self.signals.recv() => {
+                    if send(socket, &signal).await.is_err() {
+                        return End::Lost;
+                    }
+                }
             }
         }
     }

@@ -8,8 +8,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use protocol::frame::{Hello, PeerBody, PeerFrame};
 use protocol::id::{ConnectionId, HostEpoch, LobbyId, PeerKey};
+use protocol::journal::Class;
 use protocol::limits;
 use protocol::message::ClientMessage;
 use protocol::migration::Role as Part;
@@ -27,8 +29,11 @@ use crate::state::State;
 use crate::transport::link::{Link, LinkError, LinkPath, LinkStream};
 use crate::transport::webrtc::{Signalling, Terms, WebRtc};
 
-/// A hello with which the game is to go on that is not answered by then will not be: that link is closed.
-const RESUME_TIMEOUT: Duration = Duration::from_secs(2);
+/// A hello with which the game is to go on that is not answered by then will not be: that link is closed. SCTP says again what was lost after
+/// a second, and then after two.
+const RESUME_TIMEOUT: Duration = Duration::from_secs(5);
+/// Attempts of one peer over WebRTC that are under way, or whose link is there, at a time. One is in use, one is kept, one is on its way.
+const ATTEMPTS_OF_PEER_MAX: usize = 4;
 /// A link to a host that is not up by then is tried another way too.
 const SECOND_WAY_AFTER: Duration = Duration::from_millis(300);
 /// Signals of one attempt that wait for it.
@@ -82,6 +87,10 @@ impl Paths {
     /// Where the signals of an attempt go; `None`: there are too many.
     fn begin(&mut self, peer: ConnectionId, attempt: u32) -> Option<mpsc::Receiver<Signal>> {
         self.attempts.retain(|_, signals| !signals.is_closed());
+        let of_peer = self.attempts.range((peer, 0)..=(peer, u32::MAX)).count();
+        if of_peer >= ATTEMPTS_OF_PEER_MAX || self.attempts.contains_key(&(peer, attempt)) {
+            return None;
+        }
         if self.attempts.len() >= limits::WEB_RTC_ATTEMPTS_MAX + limits::MEMBERS_MAX as usize {
             return None;
         }
@@ -120,7 +129,7 @@ impl Driver {
     /// With each heartbeat.
     pub(crate) fn look_at_paths(&mut self, now: Instant) {
         self.measure_round_trips(now);
-        let Part::Guest { host, .. } = *self.migration.role() else { return };
+        let Part::Guest { host, .. } = *self.migration.role() else { return self.close_those_that_do_not_resume(now) };
         let gives_way = {
             let state = self.shared.lock();
             let Some(link) = state.links.get(&host).filter(|link| !link.standby) else { return };
@@ -145,6 +154,14 @@ impl Driver {
         if gives_way {
             self.say_moves(host, now);
         }
+    }
+
+    /// A guest whose link ended goes on at the other, or is gone there too.
+    fn close_those_that_do_not_resume(&self, now: Instant) {
+        let in_vain = |link: &&LinkHandle| {
+            link.resuming.is_some_and(|since| now.saturating_duration_since(since) > 2 * RESUME_TIMEOUT)
+        };
+        self.shared.lock().links.values().filter(in_vain).for_each(LinkHandle::close);
     }
 
     fn measure_round_trips(&mut self, now: Instant) {
@@ -208,21 +225,40 @@ impl Driver {
 
     /// The spare is down, or never came about.
     pub(crate) fn spare_down(&mut self, peer: ConnectionId, now: Instant) {
+        let follows = self.follows(peer);
+        let hello = self.hello(false, true).filter(|_| follows);
         if let Some(link) = self.shared.lock().links.get_mut(&peer) {
-            link.spare = None;
+            let was_moving = link.spare.take().is_some_and(|spare| spare.resuming.is_some());
+            // The host may have moved there: it is to come back.
+            if let Some(hello) = hello.filter(|_| was_moving && link.in_game && link.resuming.is_none()) {
+                link.resuming = Some(now);
+                link.tell(PeerBody::Hello(&hello));
+            }
         }
-        if self.follows(peer) {
+        if follows {
             self.paths.failed(now);
         }
     }
 
     /// What counts on a spare beside a hello.
-    pub(crate) fn on_spare(&mut self, peer: ConnectionId, id: LinkId, frame: PeerFrame<'_>, now: Instant) {
+    pub(crate) fn on_spare(
+        &mut self,
+        peer: ConnectionId,
+        id: LinkId,
+        bytes: &Bytes,
+        frame: PeerFrame<'_>,
+        now: Instant,
+    ) {
         match frame.body {
             PeerBody::Heartbeat { received, received_stable, .. } => {
                 self.shared.lock().streams.heard(peer, received, received_stable);
             }
             PeerBody::Welcome(welcome) => self.welcomed(peer, id, welcome, now),
+            // What a guest said before it knew that its host has moved: its number tells whether the host has it already.
+            PeerBody::Reliable { number, payload } if matches!(self.migration.role(), Part::Host { .. }) => {
+                // Taken as an early copy is: it will be said again.
+                self.reliable(peer, Class::Reliable, number, bytes.slice_ref(payload), None);
+            }
             PeerBody::Hello(_)
             | PeerBody::Refused(_)
             | PeerBody::Reliable { .. }
@@ -361,7 +397,7 @@ impl Driver {
         let moves = {
             let mut state = self.shared.lock();
             let Some(primary) = state.links.get(&host) else { return };
-            let Some(spare) = &primary.spare else { return };
+            let Some(spare) = primary.spare.as_ref().filter(|spare| spare.is_open()) else { return };
             match (primary.in_game, primary.way.is_straight, spare.way.is_straight) {
                 (true, false, true) => true,
                 (true, true, false) => {
@@ -402,7 +438,7 @@ impl Driver {
     fn attempt(&mut self, peer: ConnectionId, peer_key: PeerKey, number: u32) -> Option<Attempt> {
         let incoming = self.paths.begin(peer, number)?;
         let (outgoing, mut said) = mpsc::channel(SIGNALS_MAX);
-        let lobby = self.lobby_messages.clone();
+        let lobby = self.lobby_signals.clone();
         self.tasks.spawn(async move {
             while let Some(signal) = said.recv().await {
                 // The event socket may be away: then the attempt runs out.
@@ -434,7 +470,10 @@ impl Driver {
         };
         if let Signal::Offer { attempt, description } = signal {
             if !self.takes_offers_of(from) {
-                return self.say(ClientMessage::Signal { to: from, peer_key, signal: Signal::Close { attempt } });
+                let close = ClientMessage::Signal { to: from, peer_key, signal: Signal::Close { attempt } };
+                // Full: the other side finds out by itself.
+                let _ = self.lobby_signals.try_send(close);
+                return;
             }
             let Some(attempt) = self.attempt(from, peer_key, attempt) else {
                 return tracing::debug!(%from, "an offer too many");

@@ -44,7 +44,7 @@ const ARRIVALS_MAX: usize = 256;
 /// A peer whose fingerprint no member has is sent away after this long: the lobby's event may be later than the peer.
 const ANNOUNCED_TIMEOUT: Duration = Duration::from_secs(2);
 /// A peer has this long to say hello.
-const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
+const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// Commands of the game that wait: asking twice is no more than asking once.
 const COMMANDS_MAX: usize = 8;
 /// Grants that wait for the relay: only the newest counts.
@@ -128,6 +128,7 @@ impl Ground {
         let (inputs, input_queue) = mpsc::channel(INPUTS_MAX);
         let (commands, command_queue) = mpsc::channel(COMMANDS_MAX);
         let (lobby_messages, message_queue) = mpsc::channel(lobby_link::MESSAGES_MAX);
+        let (lobby_signals, signal_queue) = mpsc::channel(lobby_link::SIGNALS_MAX);
         let (relay, relay_queue) = mpsc::channel(RELAY_COMMANDS_MAX);
         let (bound_sender, bound) = watch::channel(false);
         let shared = Arc::new(Shared::new(me, Arc::new(view.clone()), StreamId::of(self.peer_key)));
@@ -156,6 +157,7 @@ impl Ground {
             peer_key: self.peer_key,
             after: view.seq,
             messages: message_queue,
+            signals: signal_queue,
             inputs: inputs.clone(),
         };
         tasks.spawn(lobby_link.run());
@@ -175,6 +177,7 @@ impl Ground {
             bound,
             relay,
             lobby_messages,
+            lobby_signals,
             view: view_sender,
             inputs,
             tasks,

@@ -94,6 +94,9 @@ pub const SIGNALS_WAITING_MAX: usize = 256;
 /// Signals from one socket in a second. A link takes an offer or an answer, and one or two more with candidates; so many guests a second
 /// can dial one host again and again.
 pub const SIGNALS_PER_S: u32 = 100;
+/// Signals from one socket in a second that are dropped and forgiven: other members can have a host answer so many. Above it they count as
+/// messages.
+pub const SIGNAL_FLOOD_PER_S: u32 = 10 * SIGNALS_PER_S;
 /// Signals from one socket at once: a new host answers all of its guests, and has three more for each.
 pub const SIGNALS_BURST: u32 = 4 * MEMBERS_MAX;
 /// Life of credentials for TURN servers. A link that is up does not need them any more.

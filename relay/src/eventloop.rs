@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use protocol::frame::RelayFrame;
 use protocol::id::LobbyId;
 use protocol::limits;
 use protocol::relay::{Counters, HostSound};
@@ -172,7 +173,15 @@ impl EventLoop {
                 }
                 self.give(to, frame);
             }
-            Outcome::Reply(answer) => self.reply(source, answer),
+            Outcome::Reply(answer) => {
+                // Whoever is no member yet has its time, and no more of it by asking again.
+                let is_member =
+                    matches!(RelayFrame::decode(&answer), Ok(RelayFrame::Bound { .. } | RelayFrame::Alive { .. }));
+                self.reply(source, answer);
+                if !is_member {
+                    return;
+                }
+            }
             Outcome::Nothing => {}
             // An address that this relay has made up is of no use to anybody.
             Outcome::Stun(_) | Outcome::Dropped => return,

@@ -100,6 +100,8 @@ impl Binding {
                 return;
             }
             self.stay_bound(&mut ticket, &mut grant).await;
+            // It may be dead without anybody knowing, or lead to another relay than the next one.
+            self.web_socket = JoinSet::new();
             tracing::debug!("the relay does not answer: binding again");
         }
     }
@@ -209,8 +211,9 @@ impl Binding {
 
     /// Keeps the binding alive; returns when the relay does not answer any more.
     async fn stay_bound(&mut self, ticket: &mut Option<Ticket>, grant: &mut Option<Grant>) {
+        let bound_at = Instant::now();
         let mut probes = 0;
-        let mut next_probe = Instant::now() + IN_USE.silence;
+        let mut next_probe = bound_at + IN_USE.silence;
         let mut ask_udp_at = Instant::now() + UDP_INTERVAL;
         loop {
             let is_web_socket = self.socket.carrier() == Carrier::WebSocket;
@@ -240,7 +243,7 @@ impl Binding {
             }
             let in_use = self.socket.relay_data_at().is_some_and(|at| now.saturating_duration_since(at) < USE);
             let patience = if in_use { IN_USE } else { IDLE };
-            let quiet_since = self.socket.relay_heard_at().unwrap_or(now);
+            let quiet_since = self.socket.relay_heard_at().unwrap_or(bound_at);
             if now.saturating_duration_since(quiet_since) < patience.silence {
                 probes = 0;
                 next_probe = quiet_since + patience.silence;
@@ -256,7 +259,8 @@ impl Binding {
 
     /// Asks for a challenge by UDP, which may get through again.
     async fn ask_by_udp(&mut self, ticket: &mut Option<Ticket>) {
-        if let Ok(Some(current)) = timeout(UDP_TOKEN_TIMEOUT, self.usable(ticket)).await {
+        // The relay that is bound, though another may be named by now: a binding that works is not given up for one that may not.
+        if let Ok(Some(current)) = timeout(UDP_TOKEN_TIMEOUT, self.valid(ticket)).await {
             let token = current.token.token.as_bytes();
             self.socket.send_control_by(Carrier::Udp, &RelayFrame::BindRequest { token });
         }
@@ -324,12 +328,17 @@ impl Binding {
         let _ = self.inputs.send(Input::RelayHint(hint)).await;
     }
 
-    /// A token that is still good, with the socket turned to its relay.
-    async fn usable<'a>(&mut self, ticket: &'a mut Option<Ticket>) -> Option<&'a Ticket> {
+    /// A token that is still good.
+    async fn valid<'a>(&self, ticket: &'a mut Option<Ticket>) -> Option<&'a Ticket> {
         if ticket.as_ref().is_none_or(|ticket| ticket.expires_at <= Instant::now()) {
             *ticket = self.fetch().await;
         }
-        let current = ticket.as_ref()?;
+        ticket.as_ref()
+    }
+
+    /// A token that is still good, with the socket turned to its relay.
+    async fn usable<'a>(&mut self, ticket: &'a mut Option<Ticket>) -> Option<&'a Ticket> {
+        let current = self.valid(ticket).await?;
         let address = match self.relay_address {
             Some(address) => address,
             None => self.resolve(current).await?,

@@ -19,8 +19,9 @@ use super::{CHANNEL_BYTES_MIN, End, Task};
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(4);
 /// The first candidates, which are of this machine's own sockets, are waited for this long, so that they go with the description.
 const CANDIDATES_WAIT: Duration = Duration::from_millis(50);
-/// Candidates of the other side that are tried, in all. Each is paired with each of this side and checked.
-const REMOTE_CANDIDATES_MAX: usize = 2 * limits::SIGNAL_CANDIDATES_MAX;
+/// Candidates of the other side that are tried, in all. Each is paired with each of this side and checked fifty times a second: more would
+/// let a member have this one send much to addresses of its choice.
+const REMOTE_CANDIDATES_MAX: usize = 10;
 
 impl Task {
     /// Tells the other side how this one is reached.
