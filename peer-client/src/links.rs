@@ -222,7 +222,15 @@ impl Driver {
             if self.falls_back(peer, now) {
                 return;
             }
-            self.shared.lock().links.remove(&peer)
+            let mut state = self.shared.lock();
+            match state.links.get(&peer) {
+                // Another way to it is still being tried: the next dial goes on with that.
+                Some(link) if !link.is_open() && link.spare.is_some() => {
+                    self.dialing.ended(link);
+                    None
+                }
+                Some(_) | None => state.links.remove(&peer),
+            }
         };
         if let Some(link) = removed {
             self.dialing.ended(&link);
