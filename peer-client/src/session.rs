@@ -172,7 +172,7 @@ impl Session {
     /// Bytes that an unreliable message may have on any path.
     #[must_use]
     pub const fn max_unreliable_bytes(&self) -> usize {
-        crate::transport::DATAGRAM_BYTES_MAX - PEER_HEADER_BYTES_MAX
+        limits::DATAGRAM_BYTES_MAX - PEER_HEADER_BYTES_MAX
     }
 
     /// Says at which tick the game is: heartbeats and welcomes carry it.

@@ -124,8 +124,6 @@ pub const PATH_RETRY: Duration = Duration::from_secs(2);
 pub const PATH_RETRY_MAX: Duration = Duration::from_secs(60);
 /// Attempts to link to this peer over WebRTC that are under way at a time, of all members.
 pub const WEB_RTC_ATTEMPTS_MAX: usize = 128;
-/// A WebRTC link that is not up by then will not be. Through TURN it takes up to 6 s (measured).
-pub const WEB_RTC_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of one message to a client: a lobby of 1,000 members, whole.
 pub const SOCKET_ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Events kept for sockets that resume; a client that is further behind gets one `resync`.

@@ -7,6 +7,3 @@ pub(crate) mod socket;
 pub(crate) mod tls;
 pub(crate) mod web_socket;
 pub(crate) mod webrtc;
-
-/// Bytes of a datagram on a link: what QUIC leaves of 1,200 on any path.
-pub(crate) const DATAGRAM_BYTES_MAX: usize = 1150;

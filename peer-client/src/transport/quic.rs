@@ -244,7 +244,7 @@ mod tests {
             assert_eq!(stream.receive.frame(5).await.unwrap(), "hello");
             assert_eq!(link.datagram().await.unwrap(), "quick");
             let Link::Quic(QuicLink { connection, .. }) = &link else { panic!("it was accepted by QUIC") };
-            assert!(connection.max_datagram_size().unwrap() >= crate::transport::DATAGRAM_BYTES_MAX);
+            assert!(connection.max_datagram_size().unwrap() >= protocol::limits::DATAGRAM_BYTES_MAX);
             assert_eq!(link.path(), LinkPath::Direct);
             (link, stream)
         };
